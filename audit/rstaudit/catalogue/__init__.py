@@ -1,0 +1,1 @@
+"""What is known: settings, causes, profiles, as data."""

@@ -1,0 +1,1 @@
+"""The catalogue rendered into files; write or check."""

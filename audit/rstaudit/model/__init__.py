@@ -1,0 +1,1 @@
+"""Plain immutable values; imports nothing of ours."""

@@ -1,0 +1,67 @@
+"""The facts there are: one name and one type for each (contract: `sysctl:`, `counter:`, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rstaudit.model.facts import Counters, Fact
+from rstaudit.model.persisted import Persisted
+from rstaudit.model.sockets import Owner, SocketTable
+
+
+class Limits(NamedTuple):
+    """Descriptors of one process: how many are open, and its soft and hard limit (None: none)."""
+
+    pid: int
+    comm: str
+    open: int
+    soft: int | None
+    hard: int | None
+
+
+class RejectRule(NamedTuple):
+    """A firewall rule that answers TCP with a reset: its text and where it stands."""
+
+    source: str
+    chain: str
+    text: str
+
+
+class Firewall(NamedTuple):
+    """What the packet filter does that bears on resets.
+
+    ``nat`` is True where it translates addresses; ``drops_invalid`` where packets of
+    conntrack state INVALID are dropped before they reach the host's own stack.
+    """
+
+    sources: tuple[str, ...]
+    rejects: tuple[RejectRule, ...]
+    nat: bool
+    drops_invalid: bool
+
+
+class Container(NamedTuple):
+    """Whether this is a container, which kind, and how many sysctls it may write."""
+
+    inside: bool
+    kind: str | None
+    writable: frozenset[str]
+
+
+SOCKETS = Fact[SocketTable]("sockets")
+#: Processes by socket inode; sockets that nobody here holds have no entry.
+OWNERS = Fact[Mapping[int, tuple[Owner, ...]]]("owners")
+COUNTERS = Fact[Counters]("counters")
+PERSISTED = Fact[Persisted]("persisted")
+FIREWALL = Fact[Firewall]("firewall")
+LIMITS = Fact[tuple[Limits, ...]]("limits")
+CONTAINER = Fact[Container]("container")
+#: Seconds since boot.
+UPTIME = Fact[float]("uptime")
+#: Memory page size in bytes.
+PAGE_SIZE = Fact[int]("page-size")
+
+ALL: tuple[Fact[object], ...] = (
+    SOCKETS, OWNERS, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER, UPTIME, PAGE_SIZE,
+)  # fmt: skip

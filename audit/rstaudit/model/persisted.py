@@ -1,0 +1,67 @@
+"""Persisted sysctls: which file and line would set a key, according to which reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Origin(NamedTuple):
+    """A place in a file: path as on the host (without any recorded root), line from 1."""
+
+    path: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+class Assignment(NamedTuple):
+    """One ``key = value`` line that applies to ``key`` (globs already expanded).
+
+    ``manager`` names who writes that file when it is not the administrator: ``tuned``, ``ufw``,
+    ``cloud-init``, ``package`` (below /usr or /lib), ``kernel command line``.
+    ``optional`` is the ``-`` prefix: failures are not reported.
+    """
+
+    key: str
+    value: str
+    origin: Origin
+    pattern: str
+    optional: bool
+    manager: str | None
+
+
+class Reader(NamedTuple):
+    """What one reader would do: ``systemd-sysctl`` at boot or ``sysctl --system`` by hand.
+
+    ``winners`` holds, for each key, the assignment that is applied last; ``order`` all
+    assignments of net.* keys in the order applied; ``files`` every file read, in order;
+    ``masked`` files that a same-named file or a link to /dev/null replaces.
+    """
+
+    name: str
+    winners: Mapping[str, Assignment]
+    order: tuple[Assignment, ...]
+    files: tuple[str, ...]
+    masked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Persisted:
+    """Everything on disk and on the kernel command line that sets ``net.*`` keys.
+
+    ``boot`` is the reader that runs at boot here (systemd-sysctl, or `sysctl --system` where
+    there is no systemd), ``system`` what `sysctl --system` does. ``boot_values`` is what a key
+    holds after boot has finished, with everything counted (command line, conntrack keys set
+    before their module is loaded and so lost, tuned and ufw applied after the files).
+    ``lost`` are assignments that boot does not make effective, with the reason.
+    ``problems`` are lines that no reader understands, with where and why.
+    """
+
+    boot: Reader
+    system: Reader
+    boot_values: Mapping[str, Assignment]
+    lost: tuple[tuple[Assignment, str], ...] = ()
+    problems: tuple[tuple[Origin, str], ...] = ()

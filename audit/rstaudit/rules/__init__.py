@@ -1,0 +1,1 @@
+"""HostState to findings; one module a family."""
