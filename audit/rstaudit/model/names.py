@@ -57,11 +57,16 @@ PERSISTED = Fact[Persisted]("persisted")
 FIREWALL = Fact[Firewall]("firewall")
 LIMITS = Fact[tuple[Limits, ...]]("limits")
 CONTAINER = Fact[Container]("container")
+#: TCP ports that /etc/services names: services with a port of their own.
+SERVICES = Fact[frozenset[int]]("services")
+#: The cloud that the machine's firmware names: ``aws``, ``azure``, ``gcp``; empty for none.
+CLOUD = Fact[str]("cloud")
 #: Seconds since boot.
 UPTIME = Fact[float]("uptime")
 #: Memory page size in bytes.
 PAGE_SIZE = Fact[int]("page-size")
 
 ALL: tuple[Fact[object], ...] = (
-    SOCKETS, OWNERS, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER, UPTIME, PAGE_SIZE,
+    SOCKETS, OWNERS, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER, SERVICES, CLOUD,
+    UPTIME, PAGE_SIZE,
 )  # fmt: skip

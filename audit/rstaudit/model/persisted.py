@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from rstaudit.model.facts import Gap
+
+#: Name of the gap that leaves open which keys exist when the boot reader runs.
+MODULES_GAP = "persisted:modules"
 
 
 class Origin(NamedTuple):
-    """A place in a file: path as on the host (without any recorded root), line from 1."""
+    """A place in a file: path as on the host (links followed, no recorded root), line from 1."""
 
     path: str
     line: int
@@ -20,8 +25,9 @@ class Origin(NamedTuple):
 class Assignment(NamedTuple):
     """One ``key = value`` line that applies to ``key`` (globs already expanded).
 
-    ``manager`` names who writes that file when it is not the administrator: ``tuned``, ``ufw``,
-    ``cloud-init``, ``package`` (below /usr or /lib), ``kernel command line``.
+    ``pattern`` is the key as the reader took it from the line, dotted. ``manager`` names who
+    writes that file when it is not the administrator: ``tuned``, ``ufw``, ``cloud-init``,
+    ``package`` (below /usr or /lib), ``kernel command line``.
     ``optional`` is the ``-`` prefix: failures are not reported.
     """
 
@@ -31,6 +37,11 @@ class Assignment(NamedTuple):
     pattern: str
     optional: bool
     manager: str | None
+
+    @property
+    def globbed(self) -> bool:
+        """Whether a pattern named the key, not the line itself."""
+        return self.pattern != self.key
 
 
 class Reader(NamedTuple):
@@ -58,6 +69,9 @@ class Persisted:
     before their module is loaded and so lost, tuned and ufw applied after the files).
     ``lost`` are assignments that boot does not make effective, with the reason.
     ``problems`` are lines that no reader understands, with where and why.
+    ``others`` are the assignments of ufw, tuned and the kernel command line; ``tuners`` the
+    keys that a running program changes as it sees fit, with its name; ``unread`` lines of
+    /etc/sysctl.conf that the boot reader does not come across; ``gaps`` what could not be read.
     """
 
     boot: Reader
@@ -65,3 +79,7 @@ class Persisted:
     boot_values: Mapping[str, Assignment]
     lost: tuple[tuple[Assignment, str], ...] = ()
     problems: tuple[tuple[Origin, str], ...] = ()
+    others: tuple[Assignment, ...] = ()
+    tuners: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[Assignment, ...] = ()
+    gaps: tuple[Gap, ...] = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from rstaudit.model.sockets import (
     CLOSE,
@@ -21,11 +22,14 @@ from rstaudit.model.sockets import (
 #: TCP_TIMEWAIT_LEN (include/net/tcp.h) in milliseconds, the same in every kernel.
 TIME_WAIT_MS = 60_000
 
-#: Of a row: family, local port, the 34 bytes a connection counts against (destination port,
-#: source[16], destination[16]), and the milliseconds left on its timer.
-_KEY_FORMAT = "B3xH34s12xI16x"
+#: From the row's local port on: the port as it lies there, for a look-up in `port_flags`; the 34
+#: bytes a connection counts against (destination port, source[16], destination[16]).
+_KEY_FORMAT = "4xH34s32x"
 
-_PORT = struct.Struct("=H")  # as it lies in the row, for a look-up in `port_flags`
+#: The same, and the milliseconds left on the timer.
+_AGE_FORMAT = "4xH34s12xI16x"
+
+_PORT = struct.Struct("=H")
 
 _Key = tuple[int, bytes]
 
@@ -45,10 +49,9 @@ class Peer(NamedTuple):
 
 
 class Use(NamedTuple):
-    """Local ports in use towards one peer: in TIME_WAIT, of those ``old`` ones, in other states."""
+    """Local ports in use towards one peer: in TIME_WAIT, and in other states."""
 
     time_wait: int
-    old: int
     other: int
 
 
@@ -64,35 +67,54 @@ def port_flags(low: int, high: int, reserved: frozenset[int] = frozenset()) -> b
     return bytes(flags)
 
 
-def use_by_peer(
-    table: SocketTable, usable: bytes, old_after_ms: int | None, at_least: int = 1
-) -> dict[Peer, Use]:
+def use_by_peer(table: SocketTable, usable: bytes, at_least: int = 1) -> dict[Peer, Use]:
     """Count the ``usable`` (`port_flags`) local ports in use, per peer.
 
-    TIME_WAIT sockets older than ``old_after_ms`` are counted as ``old`` too (None: none are).
     Peers with fewer than ``at_least`` ports in use are left out.
     """
     waiting: Counter[_Key] = Counter()
-    old: Counter[_Key] = Counter()
-    limit = TIME_WAIT_MS - old_after_ms if old_after_ms is not None else -1
-    for chunk in table.time_wait:
-        rows = _usable_rows(chunk, usable)
-        waiting.update([(family, key) for family, key, _ in rows])
-        if limit >= 0:
-            old.update([(family, key) for family, key, left in rows if left < limit])
+    for family, chunks in _by_family(table).items():
+        counts: Counter[bytes] = Counter()
+        for chunk in chunks:
+            counts.update([key for port, key in _rows(chunk, _KEY_FORMAT) if usable[port]])
+        waiting.update({(family, key): count for key, count in counts.items()})
     other = _other_states(table, usable)
     return {
-        _peer(key): Use(waiting[key], old[key], other[key])
+        _peer(key): Use(waiting[key], other[key])
         for key in waiting.keys() | other.keys()
         if waiting[key] + other[key] >= at_least
     }
 
 
-def _usable_rows(chunk: Chunk, usable: bytes) -> list[tuple[int, bytes, int]]:
-    """Family, peer key and milliseconds left of the rows on a usable local port."""
+def older_than(table: SocketTable, usable: bytes, age_ms: int, peer: Peer) -> int:
+    """How many usable ports towards ``peer`` have been in TIME_WAIT for more than ``age_ms``."""
+    limit, wanted = TIME_WAIT_MS - age_ms, _key_of(peer)
+    return sum(
+        usable[port] and left < limit and key == wanted
+        for chunk in table.time_wait
+        if chunk.family == peer.family
+        for port, key, left in _rows(chunk, _AGE_FORMAT)
+    )
+
+
+def _by_family(table: SocketTable) -> dict[int, list[Chunk]]:
+    families: dict[int, list[Chunk]] = {}
+    for chunk in table.time_wait:
+        families.setdefault(chunk.family, []).append(chunk)
+    return families
+
+
+def _rows(chunk: Chunk, form: str) -> Iterator[Any]:
     tail = chunk.stride - chunk.offset - ROW_SIZE
-    rows = struct.iter_unpack(f"={chunk.offset}x{_KEY_FORMAT}{tail}x", chunk.data)
-    return [(family, key, left) for family, port, key, left in rows if usable[port]]
+    return struct.iter_unpack(f"={chunk.offset}x{form}{tail}x", chunk.data)
+
+
+def _key_of(peer: Peer) -> bytes:
+    """The 34 bytes of a row that name ``peer``."""
+    addresses = (
+        socket.inet_pton(peer.family, text).ljust(16, b"\0") for text in (peer.src, peer.dst)
+    )
+    return peer.dport.to_bytes(2, "big") + b"".join(addresses)
 
 
 def _other_states(table: SocketTable, usable: bytes) -> Counter[_Key]:

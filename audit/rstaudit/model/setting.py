@@ -49,11 +49,19 @@ class Default(NamedTuple):
     releases: tuple[str, ...]
 
 
-class Check(NamedTuple):
-    """One expectation: ``op`` is ``exactly at-least at-most one-of none-of covers``.
+#: What a `Check` can ask for.
+OPS = (
+    "exactly", "at-least", "at-most", "floor", "one-of", "none-of", "covers", "span",
+)  # fmt: skip
 
-    ``at-least`` and ``at-most`` compare number by number; ``covers`` wants a range (low, high)
-    to contain the given one; ``one-of`` and ``none-of`` list allowed and refused first numbers.
+
+class Check(NamedTuple):
+    """One expectation: ``op`` is one of `OPS`.
+
+    ``at-least`` and ``at-most`` compare number by number; ``floor`` is an ``at-least`` that the
+    kernel's own default satisfies too (it is smaller where memory is scarce); ``covers`` wants a
+    range (low, high) to contain the given one, ``span`` wants it to hold that many numbers;
+    ``one-of`` and ``none-of`` list allowed and refused first numbers.
     Judged only on kernels ``since`` .. before ``until``.
     """
 
@@ -70,23 +78,24 @@ class Check(NamedTuple):
             self.until is None or version < self.until
         )
 
-    def holds(self, have: tuple[int, ...]) -> bool:
-        """Whether the numbers of a running value satisfy the expectation."""
+    def holds(self, have: tuple[int, ...], default: tuple[int, ...] | None = None) -> bool:
+        """Whether a running value satisfies the expectation; never raises.
+
+        ``default`` is the kernel's own value on that host, None where it cannot be told.
+        """
         want = self.value
         if self.op == "exactly":
             return have == want
-        if self.op == "one-of":
-            return have[0] in want
-        if self.op == "none-of":
-            return have[0] not in want
+        if self.op in ("one-of", "none-of"):
+            return bool(have) and (have[0] in want) == (self.op == "one-of")
+        if self.op == "span":
+            return len(have) == 2 and have[1] - have[0] + 1 >= want[0]
         if self.op == "covers":
             return len(have) == 2 and have[0] <= want[0] and have[1] >= want[1]
-        if len(have) != len(want):
-            return False
-        pairs = zip(have, want, strict=True)
-        if self.op == "at-least":
-            return all(a >= b for a, b in pairs)
-        return all(a <= b for a, b in pairs)
+        if self.op == "at-most":
+            return _no_less(want, have)
+        kept = self.op == "floor" and default is not None and _no_less(have, default)
+        return kept or _no_less(have, want)
 
     def __str__(self) -> str:
         numbers = " ".join(str(number) for number in self.value)
@@ -95,15 +104,26 @@ class Check(NamedTuple):
             "one-of": "one of " + ", ".join(map(str, self.value)),
             "none-of": "not " + " or ".join(map(str, self.value)),
             "covers": f"a range that covers {numbers}",
+            "span": f"a range of at least {numbers} numbers",
+            "floor": f"at least {numbers}, or the kernel's own default",
         }  # fmt: skip
         return words[self.op]
 
 
+def _no_less(left: tuple[int, ...], right: tuple[int, ...]) -> bool:
+    return len(left) == len(right) and all(a >= b for a, b in zip(left, right, strict=True))
+
+
 class Expectation(NamedTuple):
-    """What a profile wants of a key: the checks, worst first, and the value `tune` writes."""
+    """What a profile wants of a key: the checks, worst first, and the value `tune` writes.
+
+    ``recommend`` is None where the kernel's own default is what is wanted. ``why`` is one
+    sentence.
+    """
 
     checks: tuple[Check, ...]
     recommend: str | None
+    why: str = ""
 
 
 class Profile(NamedTuple):
@@ -121,7 +141,10 @@ class Setting(NamedTuple):
 
     ``valid`` is the range that makes sense (the kernel may accept more); ``added`` and
     ``removed`` date the key itself, ``netns`` the kernel from which each network namespace has
-    its own value (None: never, it is global).
+    its own value (None: never, it is global). Kernels whose release contains one of
+    ``releases`` have the key whatever their version (vendor patches); where ``mainline`` is
+    False no other kernel has it. ``follows`` says where a default that depends on memory can be
+    read on the host: pairs of a key and what to divide it by.
     """
 
     key: str
@@ -139,6 +162,9 @@ class Setting(NamedTuple):
     hazards: tuple[str, ...]
     references: tuple[str, ...]
     verified: str
+    releases: tuple[str, ...] = ()
+    mainline: bool = True
+    follows: tuple[tuple[str, int], ...] = ()
 
     def default(self, kernel: Kernel) -> str | None:
         """The default value on ``kernel``; None where unknown or set from memory size."""
@@ -155,8 +181,28 @@ class Setting(NamedTuple):
                 return entry.value
         return None
 
+    def default_here(self, kernel: Kernel, running: Mapping[str, str]) -> str | None:
+        """As `default`, told from the other ``running`` sysctls where it depends on memory.
+
+        A negative tcp_ehash_entries is a table shared with the initial network namespace
+        (Documentation/networking/ip-sysctl.rst).
+        """
+        known = self.default(kernel)
+        if known is not None:
+            return known
+        for key, divisor in self.follows:
+            try:
+                return str(abs(int(running[key])) // divisor)
+            except (KeyError, ValueError):
+                continue
+        return None
+
     def exists(self, kernel: Kernel) -> bool | None:
         """Whether ``kernel`` should have the key; None where that is not known."""
+        if any(mark in kernel.release for mark in self.releases):
+            return True
+        if not self.mainline:
+            return False
         if self.removed is not None and (gone := self.removed.happened(kernel)) is not False:
             return None if gone is None else False
         return True if self.added is None else self.added.happened(kernel)
@@ -182,9 +228,13 @@ class ValueRule(NamedTuple):
 
 
 class PathDevice(NamedTuple):
-    """A device in the path that forgets idle connections, its default in seconds, and how."""
+    """A device in the path that forgets idle connections, its default in seconds, and how.
+
+    ``probes_count`` is False where TCP keepalive probes do not restart its clock.
+    """
 
     name: str
     idle_seconds: int
     at_expiry: str
     source: str
+    probes_count: bool = True

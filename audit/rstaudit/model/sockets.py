@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -97,30 +98,23 @@ class Socket(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """A process that holds a socket: its pid, command name and user id."""
+    """A process that holds a socket. ``user`` is the name in /etc/passwd, else the number.
+
+    ``exe`` is None where it may not be read, ``cmdline`` unless it was asked for: command lines
+    carry secrets.
+    """
 
     pid: int
     comm: str
-    uid: int
-
-
-class Peer(NamedTuple):
-    """What an ephemeral port counts against: our address, their address and port."""
-
-    family: int
-    src: str
-    dst: str
-    dport: int
-
-    @property
-    def label(self) -> str:
-        """``192.0.2.1 -> 198.51.100.7:443``."""
-        return f"{bracket(self.src)} -> {endpoint(self.dst, self.dport)}"
+    user: str
+    exe: str | None = None
+    cmdline: str | None = None
 
 
 class Chunk(NamedTuple):
-    """Rows of equal length: row ``i`` is ``data[i*stride + offset:][:72]``."""
+    """Rows of one family and equal length: row ``i`` is ``data[i*stride + offset:][:72]``."""
 
+    family: int
     data: bytes
     stride: int
     offset: int
@@ -216,7 +210,7 @@ def decode(blob: bytes, offset: int, end: int, *, details: bool = False) -> Sock
         family, state, timer, retransmits,
         int.from_bytes(sport, "big"), int.from_bytes(dport, "big"),
         address_text(family, src), address_text(family, dst), interface,
-        expires, rqueue, wqueue, uid, inode, int.from_bytes(cookie, "little"),
+        expires, rqueue, wqueue, uid, inode, int.from_bytes(cookie, sys.byteorder),
         _number(found.get(ATTR_CGROUP_ID)), _tcp_info(found.get(ATTR_INFO)),
         _memory(found.get(ATTR_SKMEMINFO)),
     )  # fmt: skip
@@ -227,7 +221,7 @@ _SKMEMINFO = struct.Struct("=9I")
 
 
 def _number(raw: bytes | None) -> int | None:
-    return int.from_bytes(raw, "little") if raw else None
+    return int.from_bytes(raw, sys.byteorder) if raw else None
 
 
 def _tcp_info(raw: bytes | None) -> TcpInfo | None:

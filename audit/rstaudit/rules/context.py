@@ -32,16 +32,21 @@ class Context:
         try:
             return counters.rate(counter)
         except KeyError:
-            raise MissingFact(absent_counter(counter)) from None
+            raise MissingFact(self._why_not(counter)) from None
+
+    def _why_not(self, counter: str) -> Gap:
+        """Unreadable file: nobody knows. File without the counter: nothing to judge."""
+        group = counter.partition(".")[0]
+        if gap := self.host.gaps.get(f"counter:{group}"):
+            return gap
+        if self.host.source != "live":
+            detail = f"the counter {counter} was not recorded"
+            return Gap(f"counter:{counter}", "not-recorded", detail)
+        return Gap(f"counter:{counter}", "absent", f"this kernel does not count {counter}")
 
     def has(self, key: str) -> bool:
         """Whether the host shows a running value for ``key``."""
         return key in self.host.sysctls
-
-
-def absent_counter(name: str) -> Gap:
-    """The gap of a counter that this kernel does not have."""
-    return Gap(f"counter:{name}", "absent", f"this kernel does not count {name}")
 
 
 RuleFunction = Callable[[Context], Iterator[Finding]]

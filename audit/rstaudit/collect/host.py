@@ -1,0 +1,204 @@
+"""Everything about one host, each fact collected once, with a gap for what cannot be had."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from rstaudit.catalogue.load import settings
+from rstaudit.collect.container import collect_container
+from rstaudit.collect.counters import sample
+from rstaudit.collect.firewall import collect_firewall
+from rstaudit.collect.identity import collect_cloud, collect_services
+from rstaudit.collect.limits import collect_limits
+from rstaudit.collect.modules import SOCK_DIAG, module_state
+from rstaudit.collect.netns import Netns, find_netns
+from rstaudit.collect.owners import collect_owners
+from rstaudit.collect.persisted import collect_persisted
+from rstaudit.collect.sockdiag import collect_sockets
+from rstaudit.collect.sysctls import collect_sysctls, read_keys
+from rstaudit.collect.tree import Tree
+from rstaudit.model import names
+from rstaudit.model.facts import Counters, Fact, Gap, HostState, Kernel, MissingFact, Sample
+from rstaudit.model.sockets import SocketTable
+from rstaudit.parse.errors import ParseError
+from rstaudit.parse.procfs import parse_kernel, parse_uptime
+from rstaudit.parse.procnet import parse_tables
+
+T = TypeVar("T")
+
+
+class Options(NamedTuple):
+    """How to collect. ``interval``: seconds between the two counter samples, 0 for one sample.
+
+    ``load_modules`` allows questions that make the kernel load a module, ``cmdline`` the reading
+    of command lines.
+    """
+
+    root: str = "/"
+    interval: float = 1.0
+    load_modules: bool = False
+    cmdline: bool = False
+
+
+class Stopped(Exception):  # noqa: N818 - Ctrl-C, with what is known so far
+    """Collection was interrupted; ``host`` holds the facts had by then."""
+
+    def __init__(self, host: HostState) -> None:
+        super().__init__("interrupted")
+        self.host = host
+
+
+def collect(options: Options) -> HostState:
+    """The facts of a live host (its present network namespace) or of a recorded tree.
+
+    Raises `MissingFact` when not even the kernel's release can be read, and `Stopped` on Ctrl-C.
+    """
+    collection = _Collection(options)
+    try:
+        collection.run()
+    except KeyboardInterrupt:
+        raise Stopped(collection.state()) from None
+    return collection.state()
+
+
+class _Collection:
+    """One run: what has been read so far, and what could not be."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.tree = Tree(options.root)
+        self.kernel = _kernel(self.tree)
+        self.modules = module_state(self.tree, self.kernel.release, allowed=options.load_modules)
+        self.netns = Netns(None, None, None)
+        self.sysctls: dict[str, str] = {}
+        self.facts: dict[str, object] = {}
+        self.gaps: dict[str, Gap] = {}
+
+    def state(self) -> HostState:
+        """The host as known by now."""
+        source = "live" if self.tree.live else f"root:{self.tree.root}"
+        return HostState(
+            _host_name(self.tree), self.netns.label, self.netns.initial, source, self.kernel,
+            self.sysctls, self.facts, self.gaps,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Read everything; the second counter sample comes last, to use the time between."""
+        first, gaps = sample(self.tree)
+        self.gaps.update(gaps)
+        uptime = self.take(names.UPTIME, lambda: _uptime(self.tree))
+        self.netns = find_netns(self.tree, uptime)
+        self._put_counters(first, None)
+        self._read_sysctls()
+        self._read_processes()
+        self.take(names.SOCKETS, self._sockets)
+        self.take(names.CLOUD, lambda: collect_cloud(self.tree))
+        self.take(names.SERVICES, lambda: collect_services(self.tree))
+        self.take(names.FIREWALL, lambda: collect_firewall(self.tree, self.modules))
+        self._second_sample(first)
+
+    def take(self, fact: Fact[T], read: Callable[[], T]) -> T | None:
+        """Keep what ``read`` returns under the name of ``fact``, or the reason why not."""
+        try:
+            value = read()
+        except MissingFact as missing:
+            self.gaps[fact.name] = missing.gap
+        except ParseError as error:
+            self.gaps[fact.name] = Gap(fact.name, "malformed", str(error))
+        else:
+            self.facts[fact.name] = value
+            return value
+        return None
+
+    def _read_sysctls(self) -> None:
+        known = settings()
+        global_keys = {key for key, entry in known.items() if entry.per_netns(self.kernel) is False}
+        self.sysctls, gaps = collect_sysctls(
+            self.tree, known=known, global_keys=global_keys, initial=self.netns.initial
+        )
+        self.gaps.update(gaps)
+        self.take(names.CONTAINER, lambda: collect_container(self.tree, known))
+        if self.netns.initial is False:
+            detail = "files below /etc set the initial network namespace, and this is another"
+            self.gaps[names.PERSISTED.name] = Gap(names.PERSISTED.name, "global", detail)
+            return
+        persisted = collect_persisted(self.tree, self.sysctls, self.kernel)
+        self.facts[names.PERSISTED.name] = persisted
+        self.gaps.update({gap.fact: gap for gap in persisted.gaps})
+        more, gaps = read_keys(self.tree, persisted.boot_values.keys() - self.sysctls.keys())
+        self.sysctls.update(more)
+        self.gaps.update(gaps)
+
+    def _read_processes(self) -> None:
+        try:
+            owners = collect_owners(self.tree, cmdline=self.options.cmdline)
+        except MissingFact as missing:
+            self.gaps[names.OWNERS.name] = missing.gap
+            return
+        if owners.gap is not None:
+            self.gaps[names.OWNERS.name] = owners.gap
+        if owners.descriptors or self.tree.live:
+            self.facts[names.OWNERS.name] = owners.by_inode
+        limits, gap = collect_limits(self.tree, owners.descriptors)
+        self.facts[names.LIMITS.name] = limits
+        if gap is not None:
+            self.gaps[names.LIMITS.name] = gap
+
+    def _sockets(self) -> SocketTable:
+        """sock_diag where asking is harmless, else /proc/net/tcp with the reason as a gap."""
+        if not self.tree.live:
+            return _fallback(self.tree)
+        if not self.modules.may_ask(*SOCK_DIAG):
+            self.gaps[names.SOCKETS.name] = self.modules.refusal(names.SOCKETS.name, *SOCK_DIAG)
+            return _fallback(self.tree)
+        try:
+            return collect_sockets()
+        except MissingFact as missing:
+            self.gaps[names.SOCKETS.name] = missing.gap
+            return _fallback(self.tree)
+
+    def _put_counters(self, first: Sample, second: Sample | None) -> None:
+        self.facts[names.COUNTERS.name] = Counters(first, second, self.netns.age)
+
+    def _second_sample(self, first: Sample) -> None:
+        if not self.tree.live or not self.options.interval:
+            return
+        time.sleep(max(0.0, first.at + self.options.interval - time.monotonic()))
+        second, _ = sample(self.tree)
+        self._put_counters(first, second)
+
+
+def _fallback(tree: Tree) -> SocketTable:
+    ipv4 = tree.text("/proc/net/tcp", names.SOCKETS.name)
+    try:
+        ipv6 = tree.text("/proc/net/tcp6", names.SOCKETS.name)
+    except MissingFact as missing:
+        if missing.gap.reason not in ("absent", "not-recorded"):
+            raise
+        ipv6 = ""  # IPv6 is off
+    return parse_tables(ipv4, ipv6)
+
+
+def _kernel(tree: Tree) -> Kernel:
+    try:
+        return parse_kernel(tree.text("/proc/sys/kernel/osrelease", "kernel"))
+    except ParseError as error:
+        raise MissingFact(Gap("kernel", "malformed", str(error))) from None
+
+
+def _uptime(tree: Tree) -> float:
+    return parse_uptime(tree.text("/proc/uptime", names.UPTIME.name))
+
+
+def _host_name(tree: Tree) -> str:
+    """The name of the host; of a recorded tree without one, the name of its folder."""
+    for path in ("/proc/sys/kernel/hostname", "/etc/hostname"):
+        try:
+            if name := tree.text(path).strip():
+                return name
+        except MissingFact:
+            continue
+    return os.path.basename(tree.root) or "localhost"

@@ -1,0 +1,59 @@
+"""Socket tables made by hand, from packed rows as the kernel sends them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from itertools import accumulate
+
+from rstaudit.model.sockets import ATTR_INFO, LISTEN, ROW, TIME_WAIT, SocketTable
+from rstaudit.parse.inet_diag import gather
+
+
+def row(
+    state: int,
+    src: str,
+    sport: int,
+    dst: str,
+    dport: int,
+    *,
+    timer: tuple[int, int, int] = (0, 0, 0),
+    queues: tuple[int, int] = (0, 0),
+    inode: int = 0,
+    idle_ms: int | None = None,
+) -> bytes:
+    """One inet_diag_msg. ``timer`` is kind, milliseconds left, retransmits; queues as in ss.
+
+    ``idle_ms`` adds a tcp_info whose last data and last ACK are that long ago.
+    """
+    family = socket.AF_INET6 if ":" in src else socket.AF_INET
+    kind, left, retransmits = timer
+    packed = ROW.pack(
+        family, state, kind, retransmits, sport.to_bytes(2, "big"), dport.to_bytes(2, "big"),
+        socket.inet_pton(family, src).ljust(16, b"\0"),
+        socket.inet_pton(family, dst).ljust(16, b"\0"),
+        0, bytes(8), left, *queues, 0, inode,
+    )  # fmt: skip
+    return packed if idle_ms is None else packed + _tcp_info(state, idle_ms)
+
+
+def _tcp_info(state: int, idle_ms: int) -> bytes:
+    """An INET_DIAG_INFO attribute: the first 104 bytes of struct tcp_info (uapi/linux/tcp.h)."""
+    words = [0] * 24
+    words[9] = words[11] = words[12] = idle_ms  # last_data_sent, last_data_recv, last_ack_recv
+    info = bytes([state, 0, 0, 0, 0, 1, 0, 0]) + struct.pack("=24I", *words)
+    return struct.pack("=HH", 4 + len(info), ATTR_INFO) + info
+
+
+def listen_row(port: int, *, queue: int = 0, limit: int = 128, inode: int = 0) -> bytes:
+    """A listener on every IPv4 address."""
+    return row(LISTEN, "0.0.0.0", port, "0.0.0.0", 0, queues=(queue, limit), inode=inode)
+
+
+def table_of(*rows: bytes, source: str = "sock_diag") -> SocketTable:
+    """A table of the given rows, those in TIME_WAIT apart as in a real one."""
+    waiting = [row for row in rows if row[1] == TIME_WAIT]
+    others = [row for row in rows if row[1] != TIME_WAIT]
+    ends = list(accumulate(len(row) for row in others))
+    starts = [end - len(row) for end, row in zip(ends, others, strict=True)]
+    return SocketTable(gather(waiting), b"".join(others), starts, ends, source)
