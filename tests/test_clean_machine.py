@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from support.machine import DEBIAN, OVERLAY, Machine, machine
+from support.machine import DEBIAN, OVERLAY, Machine, in_machine, machine
 
 #: Tests that make machines or clones themselves have no place inside such a machine.
 NOT_NESTED = "--ignore tests/test_clean_machine.py --ignore tests/test_readme.py"
@@ -26,6 +28,17 @@ def audits(here: Machine, user: str) -> None:
     assert '"schema": "rstaudit/audit/1"' in second.stdout
 
 
+def test_a_script_for_a_machine_never_reaches_the_host(tmp_path: Path) -> None:
+    """A process of the host is refused as a machine, and a root without the mark runs nothing."""
+    with pytest.raises(AssertionError, match="the host itself"):
+        Machine(os.getpid(), tmp_path)
+    done = subprocess.run(
+        in_machine("touch reached"), cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 99
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.live
 @pytest.mark.parametrize("user", ["newcomer", "root"])
 def test_a_debian_without_venv_and_pip(user: str, tmp_path: Path) -> None:
@@ -33,7 +46,9 @@ def test_a_debian_without_venv_and_pip(user: str, tmp_path: Path) -> None:
     with machine(OVERLAY, tmp_path) as here:
         assert here.run("python3 -m pip --version").returncode != 0
         assert here.run("python3 -m venv /tmp/venv").returncode != 0
+        python = here.run("dpkg-query -W 'python3*-minimal'").stdout
         audits(here, user)
+        assert here.run("dpkg-query -W 'python3*-minimal'").stdout == python
 
 
 @pytest.mark.live

@@ -113,7 +113,7 @@ def test_any_bytes_as_attributes_give_a_dict(data: bytes) -> None:
 def test_any_row_decodes(data: bytes) -> None:
     """Every field of a row may hold anything."""
     packed = bytes([2, LISTEN]) + data[2:]
-    (sock,) = SocketTable((), packed, [0], [len(packed)]).select(LISTEN, details=True)
+    (sock,) = SocketTable((), packed, {LISTEN: [(0, len(packed))]}).select(LISTEN, details=True)
     assert sock.state == LISTEN
 
 

@@ -47,8 +47,8 @@ mount -t proc proc "$1/root/proc"
 mount --rbind /sys "$1/root/sys"
 mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=1777 tmp "$1/root/tmp"
-echo ready
-exec chroot "$1/root" sleep infinity
+touch "$1/root/made-for-a-test"
+exec chroot "$1/root" sh -c 'test -e /made-for-a-test && echo ready && exec sleep infinity'
 """
 
 #: As on a Debian that never had python3-venv or pip; apt is asked, so that its records agree.
@@ -62,24 +62,35 @@ useradd --create-home newcomer
 """
 
 
+def in_machine(script: str) -> tuple[str, ...]:
+    """The command that runs a script where the machine's mark is, and else ends with status 99."""
+    return ("sh", "-c", f"test -e /made-for-a-test || exit 99\n{script}")
+
+
 class Machine:
     """A running machine; `pid` is its first process, as the host numbers it."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, where: Path) -> None:
         self.pid = pid
+        self.place = where / "root"  # seen in the machine's mount namespace alone
         self.root = Path(f"/proc/{pid}/root")
+        assert not self.root.samefile("/"), "this would be the host itself"
 
     def run(
         self, script: str, user: str = "root", cwd: str = "/", timeout: float = 160
     ) -> subprocess.CompletedProcess[str]:
-        """Run a shell script in the machine as `user`; what it printed, and its exit status."""
+        """Run a shell script in the machine as `user`; what it printed, and its exit status.
+
+        The root is entered by the path that only the machine has mounted, and a mark in it is
+        asked for before the script: what may be done to a machine must never reach the host.
+        """
         home = "/root" if user == "root" else f"/home/{user}"
         become = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups")
         return subprocess.run(
             [
-                *("nsenter", "-t", str(self.pid), "-m", "-p", "-r", "-w", "--"),
+                *("nsenter", "-t", str(self.pid), "-m", "-p", "--", "chroot", str(self.place)),
                 *(() if user == "root" else become),
-                *("sh", "-c", f"cd {cwd} && {script}"),
+                *in_machine(f"cd {cwd} && {script}"),
             ],
             env=environment(PATH=PATH, HOME=home, USER=user),
             stdin=subprocess.DEVNULL,
@@ -112,7 +123,7 @@ def machine(build: str, where: Path, prepare: str = WITHOUT_PIP) -> Iterator[Mac
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n", "the machine could not be built"
         children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children").read_text()
-        made = Machine(int(children))
+        made = Machine(int(children), where)
         prepared = made.run(f"set -e\n{prepare}")
         assert prepared.returncode == 0, prepared.stderr
         yield made

@@ -6,7 +6,7 @@ import socket
 import struct
 from itertools import accumulate
 
-from rstaudit.model.sockets import ATTR_INFO, LISTEN, ROW, TIME_WAIT, SocketTable
+from rstaudit.model.sockets import ATTR_INFO, LISTEN, ROW, TIME_WAIT, SocketTable, by_state
 from rstaudit.parse.inet_diag import gather
 
 
@@ -56,4 +56,6 @@ def table_of(*rows: bytes, source: str = "sock_diag") -> SocketTable:
     others = [row for row in rows if row[1] != TIME_WAIT]
     ends = list(accumulate(len(row) for row in others))
     starts = [end - len(row) for end, row in zip(ends, others, strict=True)]
-    return SocketTable(gather(waiting), b"".join(others), starts, ends, source)
+    blob = b"".join(others)
+    places = by_state(blob, zip(starts, ends, strict=True))
+    return SocketTable(gather(waiting), blob, places, source)

@@ -9,8 +9,10 @@ import select
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from support import netns
 
@@ -210,3 +212,17 @@ def _checksum(data: bytes) -> int:
     total = sum(array.array("H", data + b"\0" * (len(data) % 2)))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
+
+
+def sockets_in(state: str) -> list[str]:
+    """The rows of /proc/net/tcp in a state (hexadecimal)."""
+    rows = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+    return [row for row in rows if row.split()[3] == state]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for something that the kernel's timers bring about."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

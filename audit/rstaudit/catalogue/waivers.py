@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -175,7 +174,7 @@ def apply(
             after, note = _waive(results[before.rule], waiver, severities.get(before.rule))
             results[before.rule] = after
             notes += [note] if note else []
-    return replace(report, results=tuple(results.values())), tuple(notes)
+    return report._replace(results=tuple(results.values())), tuple(notes)
 
 
 def _waive(result: Result, waiver: Waiver, severity: Severity | None) -> tuple[Result, str | None]:
@@ -187,11 +186,11 @@ def _waive(result: Result, waiver: Waiver, severity: Severity | None) -> tuple[R
         return result, None if done else unused
     rest = tuple(finding for finding in result.findings if finding not in hit)
     if not rest:
-        waived = replace(result, outcome=Outcome.WAIVED, reason=_why(waiver))
+        waived = result._replace(outcome=Outcome.WAIVED, reason=_why(waiver))
         return waived, None
     count = f"{len(hit)} of {len(result.findings)} findings"
     note = f"{waiver.origin}: {count} of {result.rule} waived: {_why(waiver)}"
-    return replace(result, findings=rest, severity=_worst(rest, severity, result)), note
+    return result._replace(findings=rest, severity=_worst(rest, severity, result)), note
 
 
 def _why(waiver: Waiver) -> str:

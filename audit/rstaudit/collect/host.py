@@ -17,7 +17,7 @@ from rstaudit.collect.modules import SOCK_DIAG, module_state
 from rstaudit.collect.netns import Netns, find_netns
 from rstaudit.collect.owners import collect_owners
 from rstaudit.collect.persisted import collect_persisted
-from rstaudit.collect.sockdiag import collect_sockets
+from rstaudit.collect.sockdiag import start_sockets
 from rstaudit.collect.sysctls import collect_sysctls, read_keys
 from rstaudit.collect.tree import Tree
 from rstaudit.model import names
@@ -87,6 +87,7 @@ class _Collection:
 
     def run(self) -> None:
         """Read everything; the second counter sample comes last, to use the time between."""
+        sockets = self._start_sockets()
         first, gaps = sample(self.tree)
         self.gaps.update(gaps)
         uptime = self.take(names.UPTIME, lambda: _uptime(self.tree))
@@ -94,7 +95,7 @@ class _Collection:
         self._put_counters(first, None)
         self._read_sysctls()
         self._read_processes()
-        self.take(names.SOCKETS, self._sockets)
+        self.take(names.SOCKETS, sockets)
         self.take(names.CLOUD, lambda: collect_cloud(self.tree))
         self.take(names.SERVICES, lambda: collect_services(self.tree))
         self.take(names.FIREWALL, lambda: collect_firewall(self.tree, self.modules))
@@ -147,18 +148,26 @@ class _Collection:
         if gap is not None:
             self.gaps[names.LIMITS.name] = gap
 
-    def _sockets(self) -> SocketTable:
-        """sock_diag where asking is harmless, else /proc/net/tcp with the reason as a gap."""
+    def _start_sockets(self) -> Callable[[], SocketTable]:
+        """sock_diag where asking is harmless, else /proc/net/tcp with the reason as a gap.
+
+        The kernel is at work on the table while this thread reads files.
+        """
         if not self.tree.live:
-            return _fallback(self.tree)
+            return lambda: _fallback(self.tree)
         if not self.modules.may_ask(*SOCK_DIAG):
             self.gaps[names.SOCKETS.name] = self.modules.refusal(names.SOCKETS.name, *SOCK_DIAG)
-            return _fallback(self.tree)
-        try:
-            return collect_sockets()
-        except MissingFact as missing:
-            self.gaps[names.SOCKETS.name] = missing.gap
-            return _fallback(self.tree)
+            return lambda: _fallback(self.tree)
+        table = start_sockets()
+
+        def wait() -> SocketTable:
+            try:
+                return table()
+            except MissingFact as missing:
+                self.gaps[names.SOCKETS.name] = missing.gap
+                return _fallback(self.tree)
+
+        return wait
 
     def _put_counters(self, first: Sample, second: Sample | None) -> None:
         self.facts[names.COUNTERS.name] = Counters(first, second, self.netns.age)

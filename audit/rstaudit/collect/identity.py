@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rstaudit.collect.tree import Tree
 from rstaudit.model.facts import Gap, MissingFact
 
@@ -33,15 +35,10 @@ def collect_cloud(tree: Tree) -> str:
 def collect_services(tree: Tree) -> frozenset[int]:
     """TCP ports that /etc/services names; none where the file is missing."""
     try:
-        lines = tree.text("/etc/services").splitlines()
+        text = tree.text("/etc/services")
     except MissingFact as missing:
         if missing.gap.reason in ("absent", "not-recorded"):
             return frozenset()
         raise MissingFact(Gap("services", missing.gap.reason, missing.gap.detail)) from None
-    ports = set()
-    for line in lines:
-        words = line.split("#")[0].split()
-        number, _, protocol = words[1].partition("/") if len(words) > 1 else ("", "", "")
-        if protocol == "tcp" and number.isascii() and number.isdecimal() and int(number) < 65536:
-            ports.add(int(number))
-    return frozenset(ports)
+    found = re.findall(r"^[^#\s]\S*[ \t]+(\d{1,5})/tcp", text, re.ASCII | re.MULTILINE)
+    return frozenset(port for port in map(int, found) if port < 65536)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from rstaudit.collect.tree import Tree
 from rstaudit.model.facts import Gap
 from rstaudit.model.sockets import Owner
-
-_PREFIX = "socket:["
 
 
 class Owners(NamedTuple):
@@ -43,8 +42,9 @@ def collect_owners(tree: Tree, *, cmdline: bool = False) -> Owners:
         descriptors[pid] = count
         if inodes:
             holder = (_owner(tree, pid, users, cmdline),)
-            for inode in inodes:
-                by_inode[inode] = by_inode[inode] + holder if inode in by_inode else holder
+            shared = {inode: by_inode[inode] + holder for inode in inodes & by_inode.keys()}
+            by_inode.update(dict.fromkeys(inodes, holder))
+            by_inode.update(shared)
     return Owners(by_inode, descriptors, _denied(denied))
 
 
@@ -57,17 +57,26 @@ def _socket_inodes(tree: Tree, pid: int) -> tuple[set[int], int]:
     folder = os.open(tree.where(f"/proc/{pid}/fd"), os.O_RDONLY | os.O_DIRECTORY)
     try:
         names = os.listdir(folder)
-        inodes = set()
-        for name in names:
-            try:
-                target = os.readlink(name, dir_fd=folder)
-            except OSError:  # closed since
-                continue
-            if target.startswith(_PREFIX) and target[len(_PREFIX) : -1].isdecimal():
-                inodes.add(int(target[len(_PREFIX) : -1]))
-        return inodes, len(names)
+        return _inodes(_targets(folder, names)), len(names)
     finally:
         os.close(folder)
+
+
+def _targets(folder: int, names: list[str]) -> list[str]:
+    """Where the links point; those closed meanwhile are left out."""
+    try:
+        return [os.readlink(name, dir_fd=folder) for name in names]
+    except OSError:
+        targets = []
+        for name in names:
+            with suppress(OSError):
+                targets.append(os.readlink(name, dir_fd=folder))
+        return targets
+
+
+def _inodes(targets: list[str]) -> set[int]:
+    numbers = [target[8:-1] for target in targets if target.startswith("socket:[")]
+    return {int(number) for number in numbers if number.isdecimal()}
 
 
 def _owner(tree: Tree, pid: int, users: _Users, cmdline: bool) -> Owner:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar, cast
 
 from rstaudit.model.facts import Gap, MissingFact
-from rstaudit.model.sockets import ROW_SIZE, Chunk, SocketTable
+from rstaudit.model.sockets import ROW_SIZE, Chunk, Place, SocketTable, by_state
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.inet_diag import (
     ALL_BUT_TIME_WAIT,
@@ -17,17 +19,18 @@ from rstaudit.parse.inet_diag import (
     KernelRefusal,
     gather,
     request,
+    request_by_family,
     split,
     uniform,
 )
 
 _NETLINK_SOCK_DIAG = 4
-_FAMILIES = (socket.AF_INET, socket.AF_INET6)
-
 #: The kernel fills at most 32 KiB a datagram (af_netlink.c, netlink_dump).
 _BUFFER = 64 * 1024
 _TIMEOUT = 30.0
 _TRIES = 3
+
+T = TypeVar("T")
 
 
 class Interrupted(Exception):  # noqa: N818 - tells the caller to ask again
@@ -41,12 +44,22 @@ def collect_sockets() -> SocketTable:
     what makes hundreds of thousands of them cheap. Raises `MissingFact` when the kernel refuses
     (the errno is named), stays silent for 30 s, or interrupts the dump three times running.
     """
+    return start_sockets()()
+
+
+def start_sockets() -> Callable[[], SocketTable]:
+    """As `collect_sockets`, but at work while the caller does something else.
+
+    Returns the function that waits for the table. The dumps spend their time in the kernel, so
+    two threads and the caller really run side by side.
+    """
+    first = _Dump(request)
+    return lambda: _finish(first)
+
+
+def _finish(first: _Dump) -> SocketTable:
     try:
-        for _ in range(_TRIES):
-            try:
-                return _dump_all()
-            except Interrupted:
-                continue
+        return _again(first)
     except KernelRefusal as refusal:
         raise _gap("unsupported", f"the kernel refused: {os.strerror(refusal.errno)}") from None
     except ParseError as error:
@@ -57,6 +70,19 @@ def collect_sockets() -> SocketTable:
         raise _gap("permission", "opening a netlink socket is not allowed here") from None
     except OSError as error:
         raise _gap("unsupported", f"netlink socket: {error.strerror}") from None
+
+
+def _again(dump: _Dump) -> SocketTable:
+    """The table of ``dump``, or of another one where it was refused or interrupted."""
+    for _ in range(_TRIES):
+        try:
+            return dump.table()
+        except Interrupted:
+            dump = _Dump(dump.form)
+        except KernelRefusal:  # emulated kernels know only the newer request
+            if dump.form is request_by_family:
+                raise
+            dump = _Dump(request_by_family)
     raise _gap("interrupted", f"the table changed during each of {_TRIES} dumps")
 
 
@@ -64,44 +90,114 @@ def _gap(reason: str, detail: str) -> MissingFact:
     return MissingFact(Gap("sockets", reason, f"sock_diag: {detail}"))
 
 
-def _dump_all() -> SocketTable:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(_TIMEOUT)
-        waiting = [chunk for family in _FAMILIES for chunk in _time_wait(netlink, family)]
-        blob = bytearray()
-        offsets: list[int] = []
-        ends: list[int] = []
-        for family in _FAMILIES:
-            _send(netlink, request(family, ALL_BUT_TIME_WAIT, WITH_INFO_AND_MEMORY, 1))
-            for data, datagram in _answers(netlink):
-                base = len(blob)
-                blob += data
-                offsets += [base + start for start, _ in datagram.spans]
-                ends += [base + end for _, end in datagram.spans]
-    return SocketTable(waiting, bytes(blob), offsets, ends)
+class _Dump:
+    """Both dumps under way; ``form`` makes the requests."""
+
+    def __init__(self, form: Callable[[int, int], list[bytes]]) -> None:
+        self.form = form
+        self._waiting = _Task(lambda: _time_wait(form(ONLY_TIME_WAIT, 0)))
+        self._others = _Task(lambda: _others(form(ALL_BUT_TIME_WAIT, WITH_INFO_AND_MEMORY)))
+
+    def table(self) -> SocketTable:
+        """The finished table; raises what either dump raised."""
+        waiting = self._waiting.result()
+        return SocketTable(waiting, *self._others.result())
 
 
-def _time_wait(netlink: socket.socket, family: int) -> Iterator[Chunk]:
-    _send(netlink, request(family, ONLY_TIME_WAIT, 0, 1))
+class _Task(Generic[T]):
+    """A function at work in a thread of its own."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def result(self) -> T:
+        """What the function returned; raises what it raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
+
+    def _run(self) -> None:
+        try:
+            self._result = self._function()
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            self._error = error
+
+
+def _netlink() -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    netlink.settimeout(_TIMEOUT)
+    return netlink
+
+
+def _time_wait(messages: list[bytes]) -> list[Chunk]:
+    chunks: list[Chunk] = []
+    with _netlink() as netlink:
+        for message in messages:
+            netlink.sendto(message, (0, 0))
+            while not _read_chunk(netlink, chunks):
+                pass
+    return chunks
+
+
+def _read_chunk(netlink: socket.socket, chunks: list[Chunk]) -> bool:
+    """Append the rows of one datagram; whether the dump ends with it."""
+    data = netlink.recv(_BUFFER)
+    chunk = uniform(data)
+    if chunk is not None:
+        chunks.append(chunk)
+        return False
+    datagram = _checked(data)
+    chunks += gather(data[at : at + ROW_SIZE] for at, _ in datagram.spans)
+    return datagram.done
+
+
+def _others(messages: list[bytes]) -> tuple[bytes, dict[int, list[Place]]]:
+    """All rows but TIME_WAIT in one blob, and their places in it by state."""
+    parts: list[bytes] = []
+    places: dict[int, list[Place]] = {}
+    base = 0
+    with _netlink() as netlink:
+        for message in messages:
+            for data, found in _answers(netlink, message):
+                for state, spans in found.items():
+                    moved = [(base + start, base + end) for start, end in spans]
+                    places.setdefault(state, []).extend(moved)
+                parts.append(data)
+                base += len(data)
+    return b"".join(parts), places
+
+
+def _answers(
+    netlink: socket.socket, message: bytes
+) -> Iterator[tuple[bytes, Mapping[int, Sequence[Place]]]]:
+    """Datagrams with the places of their rows, by state."""
+    netlink.sendto(message, (0, 0))
     while True:
         data = netlink.recv(_BUFFER)
         chunk = uniform(data)
         if chunk is not None:
-            yield chunk
+            yield data, _places(chunk)
             continue
         datagram = _checked(data)
-        yield from gather(data[at : at + ROW_SIZE] for at, _ in datagram.spans)
+        yield data, by_state(data, datagram.spans)
         if datagram.done:
             return
 
 
-def _answers(netlink: socket.socket) -> Iterator[tuple[bytes, Datagram]]:
-    while True:
-        data = netlink.recv(_BUFFER)
-        datagram = _checked(data)
-        yield data, datagram
-        if datagram.done:
-            return
+def _places(chunk: Chunk) -> Mapping[int, Sequence[Place]]:
+    """Places of the rows of a chunk; most chunks hold rows of one state."""
+    data, stride = chunk.data, chunk.stride
+    starts = range(chunk.offset, len(data), stride)
+    spans = list(zip(starts, range(stride, len(data) + 1, stride), strict=True))
+    states = data[chunk.offset + 1 :: stride]
+    if states.count(states[0]) == len(states):
+        return {states[0]: spans}
+    return by_state(data, spans)
 
 
 def _checked(data: bytes) -> Datagram:
@@ -109,7 +205,3 @@ def _checked(data: bytes) -> Datagram:
     if datagram.interrupted:
         raise Interrupted
     return datagram
-
-
-def _send(netlink: socket.socket, message: bytes) -> None:
-    netlink.sendto(message, (0, 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Generic, NamedTuple, NoReturn, TypeVar, cast
 
 T = TypeVar("T")
@@ -71,8 +71,7 @@ class Rate(NamedTuple):
     average: float | None
 
 
-@dataclass(frozen=True)
-class Counters:
+class Counters(NamedTuple):
     """Counters of a network namespace, sampled once or twice.
 
     Names are nstat's with a dot: ``TcpExt.TCPAbortOnClose``, ``Tcp.OutRsts``; sockstat's are
@@ -95,8 +94,7 @@ class Counters:
         return Rate(total, moved / (self.second.at - self.first.at), average)
 
 
-@dataclass(frozen=True)
-class HostState:
+class HostState(NamedTuple):
     """Everything the rules may look at, for one host and one network namespace.
 
     ``netns`` is ``initial`` or the namespace's ``net:[inode]``; ``initial`` below is None when
@@ -112,7 +110,7 @@ class HostState:
     kernel: Kernel
     sysctls: Mapping[str, str]
     facts: Mapping[str, object]
-    gaps: Mapping[str, Gap] = field(default_factory=dict)
+    gaps: Mapping[str, Gap] = MappingProxyType({})
 
     def need(self, fact: Fact[T]) -> T:
         """The value of ``fact``; raises `MissingFact`."""

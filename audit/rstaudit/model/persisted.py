@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rstaudit.model.facts import Gap
@@ -59,8 +59,7 @@ class Reader(NamedTuple):
     masked: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Persisted:
+class Persisted(NamedTuple):
     """Everything on disk and on the kernel command line that sets ``net.*`` keys.
 
     ``boot`` is the reader that runs at boot here (systemd-sysctl, or `sysctl --system` where
@@ -80,6 +79,6 @@ class Persisted:
     lost: tuple[tuple[Assignment, str], ...] = ()
     problems: tuple[tuple[Origin, str], ...] = ()
     others: tuple[Assignment, ...] = ()
-    tuners: Mapping[str, str] = field(default_factory=dict)
+    tuners: Mapping[str, str] = MappingProxyType({})
     unread: tuple[Assignment, ...] = ()
     gaps: tuple[Gap, ...] = ()

@@ -12,6 +12,8 @@ from rstaudit.model.sockets import (
     CLOSE,
     LISTEN,
     ROW_SIZE,
+    STATE_NAMES,
+    TIME_WAIT,
     Chunk,
     SocketTable,
     address_text,
@@ -22,14 +24,17 @@ from rstaudit.model.sockets import (
 #: TCP_TIMEWAIT_LEN (include/net/tcp.h) in milliseconds, the same in every kernel.
 TIME_WAIT_MS = 60_000
 
-#: From the row's local port on: the port as it lies there, for a look-up in `port_flags`; the 34
+#: Of a row: its family; its local port as it lies there, for a look-up in `port_flags`; the 34
 #: bytes a connection counts against (destination port, source[16], destination[16]).
-_KEY_FORMAT = "4xH34s32x"
+_KEY_FORMAT = "B3xH34s32x"
 
 #: The same, and the milliseconds left on the timer.
-_AGE_FORMAT = "4xH34s12xI16x"
+_AGE_FORMAT = "B3xH34s12xI16x"
 
 _PORT = struct.Struct("=H")
+
+#: States in which a socket holds its local port towards a peer, TIME_WAIT apart.
+_HOLDING = tuple(state for state in STATE_NAMES if state not in (LISTEN, CLOSE, TIME_WAIT))
 
 _Key = tuple[int, bytes]
 
@@ -70,14 +75,12 @@ def port_flags(low: int, high: int, reserved: frozenset[int] = frozenset()) -> b
 def use_by_peer(table: SocketTable, usable: bytes, at_least: int = 1) -> dict[Peer, Use]:
     """Count the ``usable`` (`port_flags`) local ports in use, per peer.
 
-    Peers with fewer than ``at_least`` ports in use are left out.
+    Peers with fewer than ``at_least`` ports in use are left out; with fewer sockets than that
+    there is nothing to count.
     """
-    waiting: Counter[_Key] = Counter()
-    for family, chunks in _by_family(table).items():
-        counts: Counter[bytes] = Counter()
-        for chunk in chunks:
-            counts.update([key for port, key in _rows(chunk, _KEY_FORMAT) if usable[port]])
-        waiting.update({(family, key): count for key, count in counts.items()})
+    if len(table) < at_least:
+        return {}
+    waiting = _time_wait(table, usable)
     other = _other_states(table, usable)
     return {
         _peer(key): Use(waiting[key], other[key])
@@ -90,18 +93,27 @@ def older_than(table: SocketTable, usable: bytes, age_ms: int, peer: Peer) -> in
     """How many usable ports towards ``peer`` have been in TIME_WAIT for more than ``age_ms``."""
     limit, wanted = TIME_WAIT_MS - age_ms, _key_of(peer)
     return sum(
-        usable[port] and left < limit and key == wanted
+        usable[port] and left < limit and (family, key) == wanted
         for chunk in table.time_wait
-        if chunk.family == peer.family
-        for port, key, left in _rows(chunk, _AGE_FORMAT)
+        for family, port, key, left in _rows(chunk, _AGE_FORMAT)
     )
 
 
-def _by_family(table: SocketTable) -> dict[int, list[Chunk]]:
-    families: dict[int, list[Chunk]] = {}
+def _time_wait(table: SocketTable, usable: bytes) -> Counter[_Key]:
+    """Usable ports in TIME_WAIT; a chunk of one family is counted without looking at it again."""
+    plain: dict[int, Counter[bytes]] = {}
+    mixed: Counter[_Key] = Counter()
     for chunk in table.time_wait:
-        families.setdefault(chunk.family, []).append(chunk)
-    return families
+        families = chunk.data[chunk.offset :: chunk.stride]
+        rows = _rows(chunk, _KEY_FORMAT)
+        if families.count(families[0]) == len(families):
+            counts = plain.setdefault(families[0], Counter())
+            counts.update([key for _, port, key in rows if usable[port]])
+        else:
+            mixed.update([(family, key) for family, port, key in rows if usable[port]])
+    for family, counts in plain.items():
+        mixed.update({(family, key): count for key, count in counts.items()})
+    return mixed
 
 
 def _rows(chunk: Chunk, form: str) -> Iterator[Any]:
@@ -109,20 +121,20 @@ def _rows(chunk: Chunk, form: str) -> Iterator[Any]:
     return struct.iter_unpack(f"={chunk.offset}x{form}{tail}x", chunk.data)
 
 
-def _key_of(peer: Peer) -> bytes:
-    """The 34 bytes of a row that name ``peer``."""
+def _key_of(peer: Peer) -> _Key:
+    """What `_peer` makes ``peer`` from."""
     addresses = (
         socket.inet_pton(peer.family, text).ljust(16, b"\0") for text in (peer.src, peer.dst)
     )
-    return peer.dport.to_bytes(2, "big") + b"".join(addresses)
+    return peer.family, peer.dport.to_bytes(2, "big") + b"".join(addresses)
 
 
 def _other_states(table: SocketTable, usable: bytes) -> Counter[_Key]:
     blob = table.blob
     counts: Counter[_Key] = Counter()
-    for offset in table.offsets:
+    for offset, _ in table.places(*_HOLDING):
         port = _PORT.unpack_from(blob, offset + 4)[0]
-        if usable[port] and blob[offset + 1] not in (LISTEN, CLOSE):
+        if usable[port]:
             counts[(blob[offset], blob[offset + 6 : offset + 40])] += 1
     return counts
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rstaudit.model.facts import Gap
@@ -45,8 +45,7 @@ class Outcome(Enum):
     WAIVED = "waived"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing a rule found.
 
     ``subject`` is what it is about (a key, a listener, a process, a peer); every number in
@@ -57,7 +56,7 @@ class Finding:
     message: str
     subject: str
     fix: str
-    evidence: Evidence = field(default_factory=dict)
+    evidence: Evidence = MappingProxyType({})
     confidence: Confidence = Confidence.CERTAIN
     severity: Severity | None = None
 
@@ -71,8 +70,7 @@ class RuleText(NamedTuple):
     references: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """The outcome of one rule on one host; exactly one per rule and host."""
 
     rule: str
@@ -84,8 +82,7 @@ class Result:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class HostReport:
+class HostReport(NamedTuple):
     """All results of one host, with the facts that could not be had."""
 
     host: str

@@ -7,7 +7,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from rstaudit.model.sockets import LISTEN, ROW, ROW_SIZE, TIME_WAIT, SocketTable
+from rstaudit.model.sockets import LISTEN, ROW, ROW_SIZE, TIME_WAIT, SocketTable, by_state
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.inet_diag import gather
 
@@ -27,9 +27,9 @@ def parse_tables(ipv4: str, ipv6: str) -> SocketTable:
     for family, text in ((socket.AF_INET, ipv4), (socket.AF_INET6, ipv6)):
         for row in _rows(family, text):
             (waiting if row[1] == TIME_WAIT else others).append(row)
-    offsets = range(0, len(others) * ROW_SIZE, ROW_SIZE)
-    ends = range(ROW_SIZE, (len(others) + 1) * ROW_SIZE, ROW_SIZE)
-    return SocketTable(gather(waiting), b"".join(others), offsets, ends, source="procfs")
+    blob = b"".join(others)
+    spans = [(start, start + ROW_SIZE) for start in range(0, len(blob), ROW_SIZE)]
+    return SocketTable(gather(waiting), blob, by_state(blob, spans), source="procfs")
 
 
 def _rows(family: int, text: str) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rstaudit.model.facts import Gap, HostState, MissingFact, Rate
@@ -16,8 +15,7 @@ class NotApplicable(Exception):  # noqa: N818 - an outcome, not an error
     """Raised by a rule that has nothing to judge here; the message says why."""
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """One host seen through one profile. ``path_idle`` is in seconds, None when not given."""
 
     host: HostState
@@ -63,11 +61,11 @@ class Rule(NamedTuple):
     text: Callable[[], RuleText]
 
 
-@dataclass
 class Family:
     """Collects the rules of one module; each family module has one, called ``RULES``."""
 
-    rules: list[Rule] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.rules: list[Rule] = []
 
     def rule(
         self, rule_id: str, slug: str, title: str, severity: Severity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 
 from rstaudit.model.names import CLOUD, SOCKETS
@@ -18,6 +19,8 @@ from rstaudit.model.sockets import (
     TIMER_RETRANSMIT,
     Owner,
     Socket,
+    decode,
+    idle_ms,
 )
 from rstaudit.rules.context import Context, Family, NotApplicable
 from rstaudit.rules.processes import by_owner, named, who
@@ -26,6 +29,12 @@ from rstaudit.rules.table import sock_diag_table
 RULES = Family()
 
 KEEPALIVE = "net.ipv4.tcp_keepalive_time"
+
+#: How a loopback address begins in a row, by family.
+_LOOPBACK: dict[int, tuple[bytes, ...]] = {
+    socket.AF_INET: (b"\x7f",),
+    socket.AF_INET6: (bytes(15) + b"\x01", bytes(10) + b"\xff\xff\x7f"),
+}
 
 #: Idle seconds from which a connection counts as long idle where the path is not known.
 _LONG_IDLE = 600
@@ -111,22 +120,27 @@ def idle_without_keepalive(ctx: Context) -> Iterator[Finding]:
     """
     limit = ctx.path_idle or _LONG_IDLE
     table = sock_diag_table(ctx, "how long a connection has been idle")
-    established = table.select(ESTABLISHED, details=True)
-    idle = [sock for sock in established if _idle_seconds(sock) >= limit]
+    blob = table.blob
+    idle = [
+        decode(blob, start, end, details=True)
+        for start, end in table.places(ESTABLISHED)
+        if blob[start + 2] == TIMER_NONE
+        and not _within_host(blob, start)
+        and idle_ms(blob, start, end) >= limit * 1000
+    ]
     for owner, sockets in by_owner(ctx, idle).items():
         yield _idle(ctx, owner, sockets, limit)
 
 
-def _idle_seconds(sock: Socket) -> int:
-    """Seconds without data in either direction; 0 with any timer running or within the host."""
-    local = sock.src.startswith(("127.", "::ffff:127.")) or sock.src in ("::1", sock.dst)
-    if sock.timer != TIMER_NONE or local or sock.info is None:
-        return 0
-    return min(sock.info.last_data_sent, sock.info.last_data_recv) // 1000
+def _within_host(blob: bytes, start: int) -> bool:
+    """Whether a row's two addresses are the same, or its own is a loopback address."""
+    source = blob[start + 8 : start + 24]
+    return source == blob[start + 24 : start + 40] or source.startswith(_LOOPBACK[blob[start]])
 
 
 def _idle(ctx: Context, owner: Owner | None, sockets: list[Socket], limit: int) -> Finding:
-    longest = max(_idle_seconds(sock) for sock in sockets)
+    infos = [sock.info for sock in sockets if sock.info]
+    longest = max(min(info.last_data_sent, info.last_data_recv) for info in infos) // 1000
     count = len(sockets)
     evidence: Evidence = {
         "sockets": count, "longest_idle_seconds": longest, "limit_seconds": limit, **named(owner),
@@ -159,9 +173,12 @@ def peer_not_answering(ctx: Context) -> Iterator[Finding]:
     References: net/ipv4/tcp_timer.c tcp_retransmit_timer(); RFC 6298; measured on 6.18:
     tcp_retries2 3 ended after 6.6 s without a reset
     """
-    sockets = ctx.host.need(SOCKETS).select(*_SENDING)
+    table = ctx.host.need(SOCKETS)
+    blob = table.blob
     silent = [
-        sock for sock in sockets if sock.timer == TIMER_RETRANSMIT and sock.retransmits >= _BACKOFF
+        decode(blob, start, end)
+        for start, end in table.places(*_SENDING)
+        if blob[start + 2] == TIMER_RETRANSMIT and blob[start + 3] >= _BACKOFF
     ]
     for owner, group in by_owner(ctx, silent).items():
         worst = max(group, key=lambda sock: sock.retransmits)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rstaudit.model.facts import MissingFact, Rate
 from rstaudit.model.names import PERSISTED, SOCKETS
 from rstaudit.model.rule import Confidence, Evidence, Finding, Severity
-from rstaudit.model.sockets import CLOSE, LISTEN, TIME_WAIT, Socket
+from rstaudit.model.sockets import CLOSE, LISTEN, STATE_NAMES, TIME_WAIT, Socket
 from rstaudit.rules.context import Context, Family, NotApplicable
 from rstaudit.rules.processes import named, owner_of, who
 from rstaudit.rules.rates import hourly, pace
@@ -149,8 +149,12 @@ def backlog_low(ctx: Context) -> Iterator[Finding]:
 
 def _ports_in_use(ctx: Context) -> set[int]:
     """Local ports with at least one connection that is open."""
-    every = [state for state in range(1, 13) if state not in (LISTEN, CLOSE, TIME_WAIT)]
-    return {sock.sport for sock in ctx.host.need(SOCKETS).select(*every)}
+    table = ctx.host.need(SOCKETS)
+    every = [state for state in STATE_NAMES if state not in (LISTEN, CLOSE, TIME_WAIT)]
+    return {
+        int.from_bytes(table.blob[start + 4 : start + 6], "big")
+        for start, _ in table.places(*every)
+    }
 
 
 @RULES.rule(

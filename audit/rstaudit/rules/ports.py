@@ -9,7 +9,7 @@ from rstaudit.model.facts import Gap, MissingFact
 from rstaudit.model.names import SERVICES, SOCKETS
 from rstaudit.model.ports import Peer, Use, older_than, port_flags, use_by_peer
 from rstaudit.model.rule import Evidence, Finding, Severity
-from rstaudit.model.sockets import LISTEN, Socket
+from rstaudit.model.sockets import LISTEN, Socket, is_loopback
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.portlist import format_ports, parse_ports
 from rstaudit.rules.context import Context, Family, NotApplicable
@@ -51,7 +51,7 @@ class Budget(NamedTuple):
         """Whether connect() may take over a port in TIME_WAIT towards ``peer``."""
         if not self.timestamps or not self.reuse:
             return False
-        return self.reuse == 1 or _is_loopback(peer.src) or _is_loopback(peer.dst)
+        return self.reuse == 1 or is_loopback(peer.src) or is_loopback(peer.dst)
 
 
 def budget_of(ctx: Context) -> Budget:
@@ -71,10 +71,6 @@ def _reserved(ctx: Context) -> frozenset[int]:
         return parse_ports(ctx.host.sysctl(RESERVED))
     except ParseError as error:
         raise MissingFact(Gap(f"sysctl:{RESERVED}", "malformed", str(error))) from None
-
-
-def _is_loopback(address: str) -> bool:
-    return address.startswith(("127.", "::ffff:127.")) or address == "::1"
 
 
 @RULES.rule(
@@ -334,7 +330,7 @@ def _directions(ctx: Context, listening: set[int]) -> tuple[int, int]:
         sum(
             use.time_wait + use.other
             for peer, use in use_by_peer(table, flags).items()
-            if not _is_loopback(peer.dst)
+            if not is_loopback(peer.dst)
         )
         for flags in (served, every)
     )
