@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -33,7 +33,7 @@ def median(runs: list[Run]) -> float:
     return statistics.median(run.seconds for run in runs)
 
 
-def timed(command: Sequence[str]) -> Run:
+def timed(command: list[str]) -> Run:
     """Run a command with its output thrown away; raises RuntimeError where it fails.
 
     Exit status 1 counts as success: it is what an audit with findings returns.
@@ -51,7 +51,7 @@ def timed(command: Sequence[str]) -> Run:
 
 
 def in_turns(
-    ours: Sequence[str], peer: Sequence[str], times: int, between: Callable[[], None] = lambda: None
+    ours: list[str], peer: list[str], times: int, between: Callable[[], None] = lambda: None
 ) -> Comparison:
     """Run both commands ``times`` times, one after the other, calling ``between`` around each."""
     comparison = Comparison([], [])

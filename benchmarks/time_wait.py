@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from measure import Comparison, in_turns, median
@@ -43,7 +44,7 @@ def measure(ours: list[str], number: int) -> dict[str, float]:
         made_in = make(number)
         made = count()
         try:
-            comparison = in_turns(ours, ["ss", "-tan"], 5, lambda: check(made))
+            comparison = in_turns(ours, ["ss", "-tan"], 7, partial(check, made))
         except Moved:
             continue
         return result(comparison, made, made_in)
@@ -107,9 +108,9 @@ def make(number: int) -> float:
 def accept(server: socket.socket, number: int) -> None:
     """Accept and close ``number`` connections after their FIN; then leave the process."""
     for _ in range(number):
-        descriptor, _ = server._accept()  # type: ignore[attr-defined] # half the time of accept()
-        os.read(descriptor, 1)
-        os.close(descriptor)
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1)
     os._exit(0)
 
 

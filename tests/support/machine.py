@@ -30,6 +30,7 @@ mount -t overlay -o "lowerdir=/,upperdir=$1/changes,workdir=$1/work" machine "$1
 DEBIAN = """
 mount -t tmpfs -o mode=755 machine "$1"
 debootstrap --variant=minbase --include=git,make,python3,ca-certificates bookworm "$1/root" >&2
+mount --bind "$1/root" "$1/root" # `unshare --mount` inside wants a root that is a mount
 cp --parents -t "$1/root" /etc/ssl/certs/ca-certificates.crt
 for file in /etc/pip.conf /etc/apt/apt.conf.d/*; do
     [ ! -f "$file" ] || cp --parents -t "$1/root" "$file"

@@ -1,0 +1,144 @@
+"""`make bench`: every benchmark, us and the peer side by side, and the page that reports them.
+
+make bench                     all of them, and write docs/benchmarks.md
+make bench ARGS=--print        all of them, and print the page instead
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+_PAGE = _HERE.parent / "docs" / "benchmarks.md"
+
+Figures = dict[str, Any]
+
+
+def main() -> None:
+    """Run everything and write the page."""
+    if os.geteuid() != 0:
+        sys.exit("benchmarks: the sockets are made in network namespaces: run as root")
+    ours = f"{sys.executable} -m rstaudit"
+    waiting = run("time_wait.py", ours, "100000", "200000", "300000", namespace=True)
+    owners = run("owners.py", ours, namespace=True)
+    startup = run("startup.py")
+    text = page(waiting, owners[0], startup)
+    if "--print" in sys.argv:
+        sys.stdout.write(text)
+    else:
+        _PAGE.write_text(text)
+        print(f"wrote {_PAGE.relative_to(_HERE.parent)}")
+
+
+def run(script: str, *arguments: str, namespace: bool = False) -> list[Figures]:
+    """One benchmark in a process of its own: its JSON lines, shown as they come."""
+    inside = ["unshare", "--net"] if namespace else []
+    command = [*inside, sys.executable, str(_HERE / script), *arguments]
+    found = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f"{script:14}{line}", end="", flush=True)
+            found.append(json.loads(line))
+    if process.returncode != 0:
+        sys.exit(f"benchmarks: {script} failed with status {process.returncode}")
+    return found
+
+
+def page(waiting: list[Figures], owners: Figures, startup: list[Figures]) -> str:
+    """docs/benchmarks.md."""
+    largest, version, quiet = waiting[-1], startup[0], startup[1]
+    growth = largest["ours_seconds"] / waiting[0]["ours_seconds"]
+    sockets = largest["sockets"] / waiting[0]["sockets"]
+    per_socket = (largest["ours_seconds"] - waiting[0]["ours_seconds"]) / (
+        largest["sockets"] - waiting[0]["sockets"]
+    )
+    targets = [
+        target("300,000 TIME_WAIT: whole audit / `ss -tan`, time", largest["ratio"], 0.5),
+        target("300,000 TIME_WAIT: peak memory, MiB", largest["ours_peak_mib"], 120),
+        target(f"time for {sockets:.1f} times the sockets / time", round(growth, 2), sockets),
+        target("10,000 connections, owners: audit / `ss -tanp`, time", owners["ratio"], 1),
+        target("`rstaudit --version` / `python -c pass`, time", version["ratio"], 2),
+        target("quiet host, whole audit / `python -c pass`, time", quiet["ratio"], 12),
+    ]
+    return _TEMPLATE.format(
+        when=date.today().isoformat(),
+        python=platform.python_version(),
+        kernel=platform.release(),
+        cores=os.cpu_count(),
+        targets="\n".join(targets),
+        waiting="\n".join(table_row(figures) for figures in waiting),
+        nanoseconds=round(per_socket * 1e9),
+        owners=table_row({"sockets": 2 * owners["connections"], **owners}),
+        startup="\n".join(
+            f"| `{f['command']}` | {f['ours_seconds'] * 1000:.0f} "
+            f"| {f['peer_seconds'] * 1000:.0f} | {f['ratio']:.2f} |"
+            for f in startup
+        ),
+    )
+
+
+def target(what: str, measured: float, wanted: float) -> str:
+    """A row of the first table."""
+    met = "met" if measured <= wanted else "**missed**"
+    return f"| {what} | {measured:g} | {wanted:.3g} | {met} |"
+
+
+def table_row(figures: Figures) -> str:
+    """A row of the socket tables."""
+    return (
+        f"| {figures['sockets']:,} | {figures['ours_seconds']:.3f} | {figures['peer_seconds']:.3f} "
+        f"| {figures['ratio']:.2f} | {figures['ours_peak_mib']:.0f} |"
+    )
+
+
+_TEMPLATE = """\
+# Benchmarks
+
+Made by `make bench` on {when}: kernel {kernel}, Python {python}, {cores} cores. Both programs run
+in turns in the same minute, on the same sockets, output to /dev/null; times are medians in
+seconds of wall clock. Machines are noisy: the ratios are what to look at.
+
+| what | measured | at most | |
+| --- | --- | --- | --- |
+{targets}
+
+## Many sockets in TIME_WAIT
+
+`rstaudit --interval 0 --format json` (the whole audit) against `ss -tan`. The sockets are made in
+a network namespace in less than the 60 s that they live, and counted before and after each run.
+
+| sockets | rstaudit | ss | ratio | peak MiB |
+| --- | --- | --- | --- | --- |
+{waiting}
+
+One more socket costs {nanoseconds} ns.
+
+## Owners of sockets
+
+10,000 established connections, both ends, held by 200 processes: the whole audit, every socket's
+process resolved, against `ss -tanp`.
+
+| sockets | rstaudit | ss | ratio | peak MiB |
+| --- | --- | --- | --- | --- |
+{owners}
+
+## Start-up
+
+From an installed wheel, against the same interpreter doing nothing; milliseconds.
+
+| command | rstaudit | python -c pass | ratio |
+| --- | --- | --- | --- |
+{startup}
+"""
+
+
+if __name__ == "__main__":
+    main()
