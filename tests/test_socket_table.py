@@ -21,6 +21,7 @@ from rstaudit.model.sockets import (
     LISTEN,
     ROW_SIZE,
     TIME_WAIT,
+    Run,
     SocketTable,
     attributes,
 )
@@ -113,7 +114,9 @@ def test_any_bytes_as_attributes_give_a_dict(data: bytes) -> None:
 def test_any_row_decodes(data: bytes) -> None:
     """Every field of a row may hold anything."""
     packed = bytes([2, LISTEN]) + data[2:]
-    (sock,) = SocketTable((), packed, {LISTEN: [(0, len(packed))]}).select(LISTEN, details=True)
+    (sock,) = SocketTable((), packed, {LISTEN: [Run(range(1), len(packed))]}).select(
+        LISTEN, details=True
+    )
     assert sock.state == LISTEN
 
 
@@ -133,6 +136,26 @@ def test_use_by_peer_counts_states_ages_and_ranges() -> None:
         "192.0.2.1 -> 203.0.113.5:443": (Use(1, 0), 1),
     }
     assert len(use_by_peer(table, flags, at_least=3)) == 1
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 9), st.integers(0, 3), st.integers(1, 6))),
+    st.integers(1, 12),
+)
+def test_the_short_cut_finds_what_counting_everything_finds(
+    sockets: list[tuple[bool, int, int, int]], at_least: int
+) -> None:
+    """Passing over hosts by the last byte of the address loses no peer, in either family."""
+    rows = []
+    for wide, port, host, last in sockets:
+        dst = f"2001:db8::{host}:{last}" if wide else f"198.51.{host}.{last}"
+        src = "2001:db8::1" if wide else "192.0.2.1"
+        rows.append(row(TIME_WAIT, src, 40000 + port, dst, 443, timer=(3, 1, 0)))
+    table, flags = table_of(*rows), port_flags(40000, 40009)
+    every = use_by_peer(table, flags)
+    assert use_by_peer(table, flags, at_least) == {
+        peer: use for peer, use in every.items() if use.time_wait >= at_least
+    }
 
 
 TCP4 = """\

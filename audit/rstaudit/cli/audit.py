@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rstaudit.cli import choose
 from rstaudit.cli.errors import UsageError
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from rstaudit.catalogue.waivers import Waiver
-    from rstaudit.collect.host import Options
+    from rstaudit.collect.host import Collection
     from rstaudit.model.facts import HostState
     from rstaudit.model.setting import Profile
     from rstaudit.rules.context import Rule
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit, report, and return the exit status; 130 when Ctrl-C cut it short."""
+    collection = _begin(arguments)  # before our own modules load: the kernel is slower than they
     from rstaudit.rules.registry import rules
 
     every = rules()
@@ -64,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     profile = choose.profile(arguments.profile)
     waivers = _waivers(arguments.waivers, every)
     check_writable(arguments.output)
-    host, interrupted = _collect(arguments)
+    host, interrupted = _finish(collection, arguments)
     report = _judge(host, profile, chosen, arguments.path_idle)
     notes: tuple[str, ...] = (_INTERRUPTED,) if interrupted else ()
     if waivers:
@@ -93,9 +96,8 @@ def _waivers(path: str | None, every: tuple[Rule, ...]) -> tuple[Waiver, ...]:
     return waivers
 
 
-def _collect(arguments: argparse.Namespace) -> tuple[HostState, bool]:
-    """The host's facts, and whether Ctrl-C cut the collection short."""
-    from rstaudit.collect.host import Options, Stopped
+def _begin(arguments: argparse.Namespace) -> Collection:
+    from rstaudit.collect.host import Collection, Options
     from rstaudit.model.facts import MissingFact
 
     choose.check_root(arguments.root)
@@ -107,25 +109,34 @@ def _collect(arguments: argparse.Namespace) -> tuple[HostState, bool]:
         cmdline=arguments.cmdline,
     )
     try:
-        return _with_progress(options, quiet=arguments.quiet), False
-    except Stopped as stopped:
-        return stopped.host, True
+        return Collection(options)
     except MissingFact as missing:
         raise UsageError(f"{arguments.root}: {missing.gap.detail}") from None
 
 
-def _with_progress(options: Options, *, quiet: bool) -> HostState:
-    """Collect, with a line on the terminal that is gone when it is done."""
-    from rstaudit.collect.host import collect
+def _finish(collection: Collection, arguments: argparse.Namespace) -> tuple[HostState, bool]:
+    """The host's facts, and whether Ctrl-C cut the collection short."""
+    from rstaudit.collect.host import Stopped
 
+    try:
+        with _progress(collection.options.interval, quiet=arguments.quiet):
+            return collection.finish(), False
+    except Stopped as stopped:
+        return stopped.host, True
+
+
+@contextmanager
+def _progress(interval: float, *, quiet: bool) -> Iterator[None]:
+    """A line on the terminal while the block runs, gone when it is done."""
     if quiet or sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        return collect(options)
-    wait = f", sampling counters for {options.interval:g} s" if options.interval else ""
+        yield
+        return
+    wait = f", sampling counters for {interval:g} s" if interval else ""
     line = f"rstaudit: reading this host{wait} ..."
     sys.stderr.write(line)
     sys.stderr.flush()
     try:
-        return collect(options)
+        yield
     finally:
         sys.stderr.write(f"\r{' ' * len(line)}\r")
         sys.stderr.flush()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar, cast
 
 from rstaudit.catalogue.load import settings
 from rstaudit.collect.container import collect_container
@@ -15,14 +15,13 @@ from rstaudit.collect.identity import collect_cloud, collect_services
 from rstaudit.collect.limits import collect_limits
 from rstaudit.collect.modules import SOCK_DIAG, module_state
 from rstaudit.collect.netns import Netns, find_netns
-from rstaudit.collect.owners import collect_owners
-from rstaudit.collect.persisted import collect_persisted
+from rstaudit.collect.owners import collect_owners, outside
 from rstaudit.collect.sockdiag import start_sockets
 from rstaudit.collect.sysctls import collect_sysctls, read_keys
 from rstaudit.collect.tree import Tree
 from rstaudit.model import names
 from rstaudit.model.facts import Counters, Fact, Gap, HostState, Kernel, MissingFact, Sample
-from rstaudit.model.sockets import SocketTable
+from rstaudit.model.sockets import Owner, SocketTable
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.procfs import parse_kernel, parse_uptime
 from rstaudit.parse.procnet import parse_tables
@@ -56,16 +55,15 @@ def collect(options: Options) -> HostState:
 
     Raises `MissingFact` when not even the kernel's release can be read, and `Stopped` on Ctrl-C.
     """
-    collection = _Collection(options)
-    try:
-        collection.run()
-    except KeyboardInterrupt:
-        raise Stopped(collection.state()) from None
-    return collection.state()
+    return Collection(options).finish()
 
 
-class _Collection:
-    """One run: what has been read so far, and what could not be."""
+class Collection:
+    """One run: what has been read so far, and what could not be.
+
+    From the first moment on the kernel is at work on the socket table of a live host; the caller
+    may do something else before `finish`. Raises `MissingFact` without a kernel release.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -76,6 +74,15 @@ class _Collection:
         self.sysctls: dict[str, str] = {}
         self.facts: dict[str, object] = {}
         self.gaps: dict[str, Gap] = {}
+        self._sockets = self._start_sockets()
+
+    def finish(self) -> HostState:
+        """Read everything; raises `Stopped` on Ctrl-C."""
+        try:
+            self._run()
+        except KeyboardInterrupt:
+            raise Stopped(self.state()) from None
+        return self.state()
 
     def state(self) -> HostState:
         """The host as known by now."""
@@ -85,9 +92,8 @@ class _Collection:
             self.sysctls, self.facts, self.gaps,
         )  # fmt: skip
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Read everything; the second counter sample comes last, to use the time between."""
-        sockets = self._start_sockets()
         first, gaps = sample(self.tree)
         self.gaps.update(gaps)
         uptime = self.take(names.UPTIME, lambda: _uptime(self.tree))
@@ -95,7 +101,9 @@ class _Collection:
         self._put_counters(first, None)
         self._read_sysctls()
         self._read_processes()
-        self.take(names.SOCKETS, sockets)
+        table = self.take(names.SOCKETS, self._sockets)
+        if table is not None:
+            self._look_outside(table)
         self.take(names.CLOUD, lambda: collect_cloud(self.tree))
         self.take(names.SERVICES, lambda: collect_services(self.tree))
         self.take(names.FIREWALL, lambda: collect_firewall(self.tree, self.modules))
@@ -116,7 +124,11 @@ class _Collection:
 
     def _read_sysctls(self) -> None:
         known = settings()
-        global_keys = {key for key, entry in known.items() if entry.per_netns(self.kernel) is False}
+        global_keys = {
+            key
+            for key, entry in known.items()
+            if entry.per_netns(self.kernel) is False and entry.exists(self.kernel) is not False
+        }
         self.sysctls, gaps = collect_sysctls(
             self.tree, known=known, global_keys=global_keys, initial=self.netns.initial
         )
@@ -126,6 +138,8 @@ class _Collection:
             detail = "files below /etc set the initial network namespace, and this is another"
             self.gaps[names.PERSISTED.name] = Gap(names.PERSISTED.name, "global", detail)
             return
+        from rstaudit.collect.persisted import collect_persisted  # a container never needs it
+
         persisted = collect_persisted(self.tree, self.sysctls, self.kernel)
         self.facts[names.PERSISTED.name] = persisted
         self.gaps.update({gap.fact: gap for gap in persisted.gaps})
@@ -147,6 +161,13 @@ class _Collection:
         self.facts[names.LIMITS.name] = limits
         if gap is not None:
             self.gaps[names.LIMITS.name] = gap
+
+    def _look_outside(self, table: SocketTable) -> None:
+        """A gap for the holders of sockets that live in another pid namespace."""
+        owners = cast("Mapping[int, tuple[Owner, ...]]", self.facts.get(names.OWNERS.name, {}))
+        gap = outside(self.tree, table, owners)
+        if gap is not None:
+            self.gaps.setdefault(names.OWNERS.name, gap)
 
     def _start_sockets(self) -> Callable[[], SocketTable]:
         """sock_diag where asking is harmless, else /proc/net/tcp with the reason as a gap.

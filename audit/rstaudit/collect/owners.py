@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from rstaudit.collect.tree import Tree
+from rstaudit.collect.tree import Tree, read_file
 from rstaudit.model.facts import Gap
-from rstaudit.model.sockets import Owner
+from rstaudit.model.sockets import STATE_NAMES, TIME_WAIT, Owner, SocketTable
+
+#: What reading says of a process that has ended.
+_GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
+
+#: include/linux/proc_ns.h, PROC_PID_INIT_INO.
+_INITIAL_PID_NAMESPACE = f"pid:[{0xEFFFFFFC}]"
 
 
 class Owners(NamedTuple):
@@ -30,14 +37,13 @@ def collect_owners(tree: Tree, *, cmdline: bool = False) -> Owners:
     users = _Users(tree)
     by_inode: dict[int, tuple[Owner, ...]] = {}
     descriptors: dict[int, int] = {}
-    denied = 0
+    errors: list[OSError] = []
     for pid in _pids(tree):
         try:
             inodes, count = _socket_inodes(tree, pid)
-        except PermissionError:
-            denied += 1
-            continue
-        except OSError:
+        except OSError as error:
+            if error.errno not in _GONE:
+                errors.append(error)
             continue
         descriptors[pid] = count
         if inodes:
@@ -45,7 +51,7 @@ def collect_owners(tree: Tree, *, cmdline: bool = False) -> Owners:
             shared = {inode: by_inode[inode] + holder for inode in inodes & by_inode.keys()}
             by_inode.update(dict.fromkeys(inodes, holder))
             by_inode.update(shared)
-    return Owners(by_inode, descriptors, _denied(denied))
+    return Owners(by_inode, descriptors, _gap(tree, errors))
 
 
 def _pids(tree: Tree) -> Iterator[int]:
@@ -88,8 +94,7 @@ def _owner(tree: Tree, pid: int, users: _Users, cmdline: bool) -> Owner:
 def _quiet(tree: Tree, path: str) -> str:
     """The text of a file, empty where it cannot be read (any more)."""
     try:
-        with open(tree.where(path), "rb") as file:
-            return file.read().decode("utf-8", "surrogateescape")
+        return read_file(tree.where(path)).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 
@@ -114,8 +119,42 @@ class _Users:
         return "?"
 
 
-def _denied(count: int) -> Gap | None:
-    if not count:
+def _gap(tree: Tree, errors: list[OSError]) -> Gap | None:
+    """Why not every process could be looked at; None where all were."""
+    if not errors:
+        words = hidden(tree)
+        return None if words is None else Gap("owners", "permission", words)
+    detail = f"the descriptors of {len(errors)} processes are not readable"
+    other = next((error for error in errors if not isinstance(error, PermissionError)), None)
+    if other is None:
+        return Gap("owners", "permission", f"{detail}; run as root")
+    return Gap("owners", "unreadable", f"{detail}: {(other.strerror or str(other)).lower()}")
+
+
+def hidden(tree: Tree) -> str | None:
+    """What hides processes from us, in words, and what would help; None where nothing does.
+
+    With hidepid=2 /proc leaves out the processes that we may not trace (proc(5)); process 1 is
+    then one of them.
+    """
+    if not tree.live or tree.exists("/proc/1"):
         return None
-    detail = f"the descriptors of {count} processes are not readable; run as root"
-    return Gap("owners", "permission", detail)
+    hint = "it needs CAP_SYS_PTRACE" if os.geteuid() == 0 else "run as root"
+    return f"/proc shows only some processes (hidepid); {hint}"
+
+
+def outside(
+    tree: Tree, table: SocketTable, by_inode: Mapping[int, tuple[Owner, ...]]
+) -> Gap | None:
+    """The gap of sockets whose holders are in another pid namespace; None where there are none.
+
+    A socket that no process holds has inode 0, so that one with an inode has a holder somewhere.
+    """
+    if not tree.live or tree.link("/proc/self/ns/pid") in (None, _INITIAL_PID_NAMESPACE):
+        return None
+    states = [state for state in STATE_NAMES if state != TIME_WAIT]
+    lost = sum(1 for sock in table.select(*states) if sock.inode and sock.inode not in by_inode)
+    if not lost:
+        return None
+    detail = f"processes of another pid namespace hold {lost} sockets; run it in theirs"
+    return Gap("owners", "unreadable", detail)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar, cast
 
 from rstaudit.model.facts import Gap, MissingFact
-from rstaudit.model.sockets import ROW_SIZE, Chunk, Place, SocketTable, by_state
+from rstaudit.model.sockets import ROW_SIZE, Chunk, Run, SocketTable, by_state
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.inet_diag import (
     ALL_BUT_TIME_WAIT,
@@ -50,8 +50,8 @@ def collect_sockets() -> SocketTable:
 def start_sockets() -> Callable[[], SocketTable]:
     """As `collect_sockets`, but at work while the caller does something else.
 
-    Returns the function that waits for the table. The dumps spend their time in the kernel, so
-    two threads and the caller really run side by side.
+    Returns the function that waits for the table. The dump of TIME_WAIT spends its time in the
+    kernel, so its thread and the caller really run side by side.
     """
     first = _Dump(request)
     return lambda: _finish(first)
@@ -91,17 +91,16 @@ def _gap(reason: str, detail: str) -> MissingFact:
 
 
 class _Dump:
-    """Both dumps under way; ``form`` makes the requests."""
+    """The long dump under way, the short one to come; ``form`` makes the requests."""
 
     def __init__(self, form: Callable[[int, int], list[bytes]]) -> None:
         self.form = form
         self._waiting = _Task(lambda: _time_wait(form(ONLY_TIME_WAIT, 0)))
-        self._others = _Task(lambda: _others(form(ALL_BUT_TIME_WAIT, WITH_INFO_AND_MEMORY)))
 
     def table(self) -> SocketTable:
         """The finished table; raises what either dump raised."""
-        waiting = self._waiting.result()
-        return SocketTable(waiting, *self._others.result())
+        others = _others(self.form(ALL_BUT_TIME_WAIT, WITH_INFO_AND_MEMORY))
+        return SocketTable(self._waiting.result(), *others)
 
 
 class _Task(Generic[T]):
@@ -111,11 +110,16 @@ class _Task(Generic[T]):
         self._function = function
         self._result: T | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # this user may start no more threads (RLIMIT_NPROC)
+            self._thread = None
 
     def result(self) -> T:
         """What the function returned; raises what it raised."""
+        if self._thread is None:
+            return self._function()
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -156,32 +160,36 @@ def _read_chunk(netlink: socket.socket, chunks: list[Chunk]) -> bool:
     return datagram.done
 
 
-def _others(messages: list[bytes]) -> tuple[bytes, dict[int, list[Place]]]:
-    """All rows but TIME_WAIT in one blob, and their places in it by state."""
+def _others(messages: list[bytes]) -> tuple[bytes, dict[int, list[Run]]]:
+    """All rows but TIME_WAIT in one blob, and where in it they are, by state."""
     parts: list[bytes] = []
-    places: dict[int, list[Place]] = {}
+    runs: dict[int, list[Run]] = {}
     base = 0
     with _netlink() as netlink:
         for message in messages:
             for data, found in _answers(netlink, message):
-                for state, spans in found.items():
-                    moved = [(base + start, base + end) for start, end in spans]
-                    places.setdefault(state, []).extend(moved)
+                for state, several in found.items():
+                    runs.setdefault(state, []).extend(_moved(run, base) for run in several)
                 parts.append(data)
                 base += len(data)
-    return b"".join(parts), places
+    return b"".join(parts), runs
+
+
+def _moved(run: Run, base: int) -> Run:
+    starts = run.starts
+    return Run(range(starts.start + base, starts.stop + base, starts.step), run.length)
 
 
 def _answers(
     netlink: socket.socket, message: bytes
-) -> Iterator[tuple[bytes, Mapping[int, Sequence[Place]]]]:
-    """Datagrams with the places of their rows, by state."""
+) -> Iterator[tuple[bytes, Mapping[int, Sequence[Run]]]]:
+    """Datagrams, and where in each its rows are, by state."""
     netlink.sendto(message, (0, 0))
     while True:
         data = netlink.recv(_BUFFER)
         chunk = uniform(data)
         if chunk is not None:
-            yield data, _places(chunk)
+            yield data, _runs(chunk)
             continue
         datagram = _checked(data)
         yield data, by_state(data, datagram.spans)
@@ -189,15 +197,14 @@ def _answers(
             return
 
 
-def _places(chunk: Chunk) -> Mapping[int, Sequence[Place]]:
-    """Places of the rows of a chunk; most chunks hold rows of one state."""
-    data, stride = chunk.data, chunk.stride
-    starts = range(chunk.offset, len(data), stride)
-    spans = list(zip(starts, range(stride, len(data) + 1, stride), strict=True))
-    states = data[chunk.offset + 1 :: stride]
+def _runs(chunk: Chunk) -> Mapping[int, Sequence[Run]]:
+    """The rows of a chunk; most chunks hold rows of one state."""
+    data, stride, offset = chunk
+    starts = range(offset, len(data), stride)
+    states = data[offset + 1 :: stride]
     if states.count(states[0]) == len(states):
-        return {states[0]: spans}
-    return by_state(data, spans)
+        return {states[0]: [Run(starts, stride - offset)]}
+    return by_state(data, [(start, start + stride - offset) for start in starts])
 
 
 def _checked(data: bytes) -> Datagram:

@@ -33,6 +33,9 @@ _AGE_FORMAT = "B3xH34s12xI16x"
 
 _PORT = struct.Struct("=H")
 
+#: Where in a row the last byte of the destination address is: IPv4, IPv6.
+_LAST_BYTE_4, _LAST_BYTE_6 = 27, 39
+
 #: States in which a socket holds its local port towards a peer, TIME_WAIT apart.
 _HOLDING = tuple(state for state in STATE_NAMES if state not in (LISTEN, CLOSE, TIME_WAIT))
 
@@ -65,10 +68,15 @@ def port_flags(low: int, high: int, reserved: frozenset[int] = frozenset()) -> b
 
     That is every port of low..high that is not ``reserved``.
     """
+    plain = bytearray(65536)
+    plain[low : high + 1] = bytes([1]) * (high + 1 - low)
+    for port in reserved:
+        plain[port] = 0
+    if socket.htons(1) == 1:
+        return bytes(plain)
     flags = bytearray(65536)
-    for port in range(low, high + 1):
-        if port not in reserved:
-            flags[socket.htons(port)] = 1
+    for upper in range(256):  # port 0x1234 lies in the row as 0x3412
+        flags[upper::256] = plain[upper * 256 : upper * 256 + 256]
     return bytes(flags)
 
 
@@ -80,8 +88,9 @@ def use_by_peer(table: SocketTable, usable: bytes, at_least: int = 1) -> dict[Pe
     """
     if len(table) < at_least:
         return {}
-    waiting = _time_wait(table, usable)
     other = _other_states(table, usable)
+    enough = at_least - sum(other.values())
+    waiting = _time_wait(table, usable) if _may_reach(table, enough) else Counter()
     return {
         _peer(key): Use(waiting[key], other[key])
         for key in waiting.keys() | other.keys()
@@ -99,15 +108,38 @@ def older_than(table: SocketTable, usable: bytes, age_ms: int, peer: Peer) -> in
     )
 
 
+def _may_reach(table: SocketTable, enough: int) -> bool:
+    """Whether any peer can have ``enough`` sockets in TIME_WAIT.
+
+    The peers whose address ends in the same byte have at least as many as each one of them, and
+    counting bytes costs a twentieth of counting peers.
+    """
+    if table.time_wait_count < enough:
+        return False
+    last_bytes: dict[int, list[bytes]] = {}
+    for chunk in table.time_wait:
+        if not _one_family(chunk):
+            return True
+        family = chunk.data[chunk.offset]
+        last = chunk.offset + (_LAST_BYTE_4 if family == socket.AF_INET else _LAST_BYTE_6)
+        last_bytes.setdefault(family, []).append(chunk.data[last :: chunk.stride])
+    counts = [Counter(b"".join(parts)) for parts in last_bytes.values()]
+    return any(most >= enough for counter in counts for most in counter.values())
+
+
+def _one_family(chunk: Chunk) -> bool:
+    families = chunk.data[chunk.offset :: chunk.stride]
+    return families.count(families[0]) == len(families)
+
+
 def _time_wait(table: SocketTable, usable: bytes) -> Counter[_Key]:
     """Usable ports in TIME_WAIT; a chunk of one family is counted without looking at it again."""
     plain: dict[int, Counter[bytes]] = {}
     mixed: Counter[_Key] = Counter()
     for chunk in table.time_wait:
-        families = chunk.data[chunk.offset :: chunk.stride]
         rows = _rows(chunk, _KEY_FORMAT)
-        if families.count(families[0]) == len(families):
-            counts = plain.setdefault(families[0], Counter())
+        if _one_family(chunk):
+            counts = plain.setdefault(chunk.data[chunk.offset], Counter())
             counts.update([key for _, port, key in rows if usable[port]])
         else:
             mixed.update([(family, key) for family, port, key in rows if usable[port]])

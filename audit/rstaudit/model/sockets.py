@@ -119,8 +119,11 @@ class Chunk(NamedTuple):
     offset: int
 
 
-#: Where a row begins in a blob, and where its message ends.
-Place = tuple[int, int]
+class Run(NamedTuple):
+    """Rows of one state in a blob: where they begin, and how long each message goes on."""
+
+    starts: range
+    length: int
 
 
 class SocketTable:
@@ -128,7 +131,7 @@ class SocketTable:
 
     ``time_wait`` are chunks of rows in state TIME_WAIT, which come by the hundred thousand and
     carry nothing beyond their row. Every other socket is a whole message in ``blob``, found by
-    its state in ``places``. ``source`` is ``sock_diag`` or ``procfs``; the latter knows no
+    its state in ``runs``. ``source`` is ``sock_diag`` or ``procfs``; the latter knows no
     listener limits, no tcp_info.
     """
 
@@ -136,37 +139,43 @@ class SocketTable:
         self,
         time_wait: Iterable[Chunk] = (),
         blob: bytes = b"",
-        places: Mapping[int, Sequence[Place]] | None = None,
+        runs: Mapping[int, Sequence[Run]] | None = None,
         source: str = "sock_diag",
     ) -> None:
         self.time_wait = tuple(time_wait)
         self.blob = blob
-        self._places = places or {}
+        self._runs = runs or {}
         self.source = source
 
     def __len__(self) -> int:
-        return self.time_wait_count + sum(map(len, self._places.values()))
+        return self.time_wait_count + sum(map(self.count, self._runs))
 
     @property
     def time_wait_count(self) -> int:
         """How many sockets are in TIME_WAIT."""
         return sum(len(chunk.data) // chunk.stride for chunk in self.time_wait)
 
+    def count(self, state: int) -> int:
+        """How many sockets are in ``state`` (not TIME_WAIT)."""
+        return sum(len(run.starts) for run in self._runs.get(state, ()))
+
     def count_by_state(self) -> dict[str, int]:
         """Sockets by state name; states with none are left out."""
         counts = {"TIME_WAIT": self.time_wait_count} if self.time_wait_count else {}
-        for state, places in self._places.items():
+        for state in self._runs:
             name = STATE_NAMES.get(state, f"state {state}")
-            counts[name] = counts.get(name, 0) + len(places)
+            counts[name] = counts.get(name, 0) + self.count(state)
         return counts
 
-    def places(self, *states: int) -> Iterator[Place]:
+    def places(self, *states: int) -> Iterator[tuple[int, int]]:
         """Where in ``blob`` the rows in ``states`` (never TIME_WAIT) begin and their messages end.
 
         For rules that look at a byte or two of every row before they decode any.
         """
         for state in states:
-            yield from self._places.get(state, ())
+            for starts, length in self._runs.get(state, ()):
+                for start in starts:
+                    yield start, start + length
 
     def select(self, *states: int, details: bool = False) -> Iterator[Socket]:
         """Decode the sockets in ``states`` (never TIME_WAIT); ``details`` adds their attributes."""
@@ -174,12 +183,13 @@ class SocketTable:
             yield decode(self.blob, start, end, details=details)
 
 
-def by_state(blob: bytes, spans: Iterable[Place]) -> dict[int, list[Place]]:
-    """The places of rows by the state that each row holds."""
-    places: dict[int, list[Place]] = {}
-    for span in spans:
-        places.setdefault(blob[span[0] + 1], []).append(span)
-    return places
+def by_state(blob: bytes, spans: Iterable[tuple[int, int]]) -> dict[int, list[Run]]:
+    """Single rows, given by begin and end of their messages, as runs by the state they hold."""
+    runs: dict[int, list[Run]] = {}
+    for start, end in spans:
+        run = Run(range(start, start + 1), end - start)
+        runs.setdefault(blob[start + 1], []).append(run)
+    return runs
 
 
 def endpoint(address: str, port: int) -> str:
