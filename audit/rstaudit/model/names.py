@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rstaudit.model.facts import Counters, Fact
+from rstaudit.model.options import OptionTable
 from rstaudit.model.persisted import Persisted
 from rstaudit.model.sockets import Owner, SocketTable
 
@@ -52,6 +53,8 @@ class Container(NamedTuple):
 SOCKETS = Fact[SocketTable]("sockets")
 #: Processes by socket inode; sockets that nobody here holds have no entry.
 OWNERS = Fact[Mapping[int, tuple[Owner, ...]]]("owners")
+#: Options of sockets by inode; a gap when they were not read.
+OPTIONS = Fact[OptionTable]("options")
 COUNTERS = Fact[Counters]("counters")
 PERSISTED = Fact[Persisted]("persisted")
 FIREWALL = Fact[Firewall]("firewall")
@@ -67,6 +70,6 @@ UPTIME = Fact[float]("uptime")
 PAGE_SIZE = Fact[int]("page-size")
 
 ALL: tuple[Fact[object], ...] = (
-    SOCKETS, OWNERS, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER, SERVICES, CLOUD,
+    SOCKETS, OWNERS, OPTIONS, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER, SERVICES, CLOUD,
     UPTIME, PAGE_SIZE,
 )  # fmt: skip
