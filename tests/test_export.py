@@ -66,6 +66,27 @@ def test_a_missing_file_is_stale_and_written(tmp_path: Path) -> None:
     assert "written" in export(package, "--write").stdout
 
 
+def test_pages_of_a_clone_are_checked_and_written(tmp_path: Path) -> None:
+    """A change of the catalogue makes the pages stale that show it, and no other."""
+    package = copy(tmp_path / "audit")
+    (tmp_path / "pyproject.toml").touch()
+    made = set(export(package, "--write").stdout.split())
+    assert str(tmp_path / "docs" / "catalogue" / "causes.md") in made
+    assert export(package, "--check").returncode == 0
+    source = package / "catalogue" / "data" / "causes.yaml"
+    source.write_text(source.read_text().replace("Nothing listens on that", "No listener on the"))
+    assert export(package, "--check").returncode == 1
+    written = export(package, "--write").stdout.splitlines()
+    assert [Path(line.split()[1]).name for line in written] == ["catalogue.json", "causes.md"]
+    assert export(package, "--check").returncode == 0
+    page = (tmp_path / "docs" / "catalogue" / "causes.md").read_text()
+    assert "closed-port: No listener on the port" in page
+    (tmp_path / "docs" / "catalogue" / "rules.md").write_text("edited by hand")
+    check = export(package, "--check")
+    assert check.returncode == 1
+    assert [Path(line.split()[1]).name for line in check.stdout.splitlines()[:-1]] == ["rules.md"]
+
+
 def test_a_wrong_source_is_one_line(tmp_path: Path) -> None:
     """Exit 2, file and place on stderr, nothing written."""
     package = copy(tmp_path)

@@ -210,6 +210,13 @@ def test_tuned_only_raises_where_its_profile_says_so(tmp_path: Path) -> None:
     assert "net.core.somaxconn" not in persisted.boot_values
 
 
+def test_a_value_that_tuned_has_raised_is_tuneds(tmp_path: Path) -> None:
+    """The running value is the raised one by the time anybody looks; it is not set by nobody."""
+    persisted = persisted_in(tmp_path, TUNED, {**RUNNING, "net.core.somaxconn": "2048"})
+    line = persisted.boot_values["net.core.somaxconn"]
+    assert (line.value, line.manager) == ("2048", "tuned")
+
+
 @pytest.mark.parametrize(("reapply", "value"), [("1", "5"), ("0", "21")])
 def test_tuned_applies_etc_once_more_unless_told_not_to(
     tmp_path: Path, reapply: str, value: str

@@ -11,6 +11,7 @@ from rstaudit.model.facts import Counters, Gap, HostState, Kernel, Sample
 from rstaudit.model.names import COUNTERS
 from rstaudit.model.rule import Finding, Outcome, Result
 from rstaudit.model.setting import PathDevice, Profile, Setting
+from rstaudit.parse.procfs import parse_kernel
 from rstaudit.rules.context import Context, Family
 from rstaudit.rules.engine import run
 
@@ -67,9 +68,7 @@ def make_host(**parts: Unpack[HostParts]) -> HostState:
 
 def make_kernel(release: str) -> Kernel:
     """``4.18.0-553.el8`` as a Kernel."""
-    numbers = release.split("-")[0].split(".")
-    major, minor, patch = (int(number) for number in (*numbers, "0", "0")[:3])
-    return Kernel(release, (major, minor, patch))
+    return parse_kernel(release)
 
 
 def make_counters(

@@ -17,8 +17,7 @@ from typing import NamedTuple
 from support.cli import environment
 
 #: Calls that change nothing outside the process that makes them, whatever their arguments.
-HARMLESS = frozenset(
-    """
+_HARMLESS = """
     access arch_prctl brk clock_getres clock_gettime clock_nanosleep close close_range dup dup2
     dup3 epoll_create1 exit exit_group faccessat faccessat2 fadvise64 fork fstat fstatfs futex
     getcwd getdents64 getegid geteuid getgid getgroups getpeername getpgrp getpid getppid
@@ -26,19 +25,17 @@ HARMLESS = frozenset(
     getuid lseek lstat madvise membarrier mmap mprotect mremap munmap nanosleep newfstatat pipe
     pipe2 poll ppoll pread64 pselect6 read readlink readlinkat readv recvfrom recvmsg
     restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield
-    select set_robust_list set_tid_address sigaltstack stat statfs statx sysinfo uname vfork
-    wait4 waitid
-    """.split()
-)
+    select set_robust_list set_tid_address sigaltstack stat statfs statx sysinfo uname vfork wait4
+    waitid
+"""
+HARMLESS = frozenset(_HARMLESS.split())
 
 #: The programs that an audit may start, by the name they are started under.
 PROGRAMS = re.compile(r"(nft|ip6?tables(-nft|-legacy)?-save)")
 
 #: Requests that only read: TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY; of nftables GETTABLE, GETCHAIN,
 #: GETRULE, GETSET, GETSETELEM, GETGEN, GETOBJ, GETFLOWTABLE; NFNL_MSG_COMPAT_GET.
-REQUESTS = frozenset(
-    {0x12, 0x14, 0xA01, 0xA04, 0xA07, 0xA0A, 0xA0D, 0xA10, 0xA13, 0xA17, 0xB00}
-)
+REQUESTS = frozenset({0x12, 0x14, 0xA01, 0xA04, 0xA07, 0xA0A, 0xA0D, 0xA10, 0xA13, 0xA17, 0xB00})
 
 _CALL = re.compile(r"(\w+)\((.*)")
 _COMMENT = re.compile(r" /\*.*?\*/")
@@ -55,12 +52,12 @@ class Traced(NamedTuple):
     calls: tuple[str, ...]
 
 
-def traced(command: list[str], **env: str) -> Traced:
+def traced(command: list[str], cwd: Path | None = None, **env: str) -> Traced:
     """Run ``command`` under strace, with its output into pipes."""
     with tempfile.TemporaryDirectory(prefix="strace-") as folder:
         strace = ["strace", "-ff", "-yy", "-X", "verbose", "-s", "256", "-o", f"{folder}/trace"]
         done = subprocess.run(
-            [*strace, "--", *command], env=environment(**env), stdin=subprocess.DEVNULL,
+            [*strace, "--", *command], cwd=cwd, env=environment(**env), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         files = sorted(Path(folder).iterdir())

@@ -38,6 +38,7 @@ def entry() -> NoReturn:
     import gc
 
     gc.disable()  # one short run makes no cycles worth a tenth of its time
+    sys.dont_write_bytecode = True  # an audit writes nothing, caches of its own modules included
     status = main()
     if status == INTERRUPTED:
         import signal

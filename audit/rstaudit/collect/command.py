@@ -41,8 +41,13 @@ def run(argv: list[str], timeout: float) -> Output:
 
     Raises `CommandError` where it cannot be started, takes longer, or prints more than 64 MiB.
     """
-    out, out_end = os.pipe()
-    err, err_end = os.pipe()
+    out, out_end = _pipe(argv[0])
+    try:
+        err, err_end = _pipe(argv[0])
+    except CommandError:
+        os.close(out)
+        os.close(out_end)
+        raise
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, out_end, 1),
@@ -61,6 +66,13 @@ def run(argv: list[str], timeout: float) -> Output:
     finally:
         os.close(out)
         os.close(err)
+
+
+def _pipe(name: str) -> tuple[int, int]:
+    try:
+        return os.pipe()
+    except OSError as error:
+        raise CommandError(f"{name}: {error.strerror}") from None
 
 
 def _finish(pid: int, name: str, pipes: dict[int, bytearray], timeout: float) -> Output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from rstaudit.collect.owners import hidden
 from rstaudit.collect.tree import Tree
 from rstaudit.model.facts import Gap, MissingFact
 from rstaudit.model.names import LIMITS, Limits
@@ -27,7 +28,7 @@ def collect_limits(
             if (limits := _limits(tree, pid, counts)) is not None:
                 found.append(limits)
         except MissingFact as missing:
-            unreadable += missing.gap.reason == "permission"
+            unreadable += missing.gap.reason not in ("absent", "not-recorded")
         except ParseError:
             unreadable += 1
     return tuple(found), _gap(tree, len(found), unreadable)
@@ -38,6 +39,8 @@ def _gap(tree: Tree, readable: int, unreadable: int) -> Gap | None:
         hint = "" if os.geteuid() == 0 else "; run as root"
         detail = f"{unreadable} processes' descriptors not readable{hint}"
         return Gap(LIMITS.name, "permission", detail)
+    if words := hidden(tree):
+        return Gap(LIMITS.name, "permission", words)
     if not readable and not tree.live:
         return Gap(LIMITS.name, "not-recorded", "no process's descriptors were recorded")
     return None

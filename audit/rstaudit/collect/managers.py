@@ -170,7 +170,8 @@ def _moved(line: Assignment, now: str | None) -> Assignment | None:
     """``line`` with ``>`` (only raise) or ``<`` (only lower) applied; None where nothing moves.
 
     tuned compares whole numbers, or every number of a list (base.py
-    _process_assignment_modifiers()).
+    _process_assignment_modifiers()). A value that is there already is taken for tuned's doing:
+    a look at the running host comes after tuned.
     """
     mark = line.value[:1]
     if mark not in (">", "<"):
@@ -183,4 +184,5 @@ def _moved(line: Assignment, now: str | None) -> Assignment | None:
     except ValueError:
         return None
     moves = any(a > b if mark == ">" else a < b for a, b in pairs)
-    return line._replace(value=wanted) if moves else None
+    there = all(a == b for a, b in pairs)
+    return line._replace(value=wanted) if moves or there else None

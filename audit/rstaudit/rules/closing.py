@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rstaudit.model.facts import MissingFact
+from rstaudit.model.facts import Gap, MissingFact
 from rstaudit.model.names import LIMITS, SOCKETS
 from rstaudit.model.rule import Confidence, Evidence, Finding, Severity
 from rstaudit.model.sockets import CLOSE_WAIT, FIN_WAIT2, Owner, Socket
 from rstaudit.rules.context import Context, Family
-from rstaudit.rules.processes import by_owner, named, who
+from rstaudit.rules.processes import by_owner, named, owners_gap, who
 from rstaudit.rules.rates import hourly, pace
 
 RULES = Family()
@@ -45,12 +45,37 @@ def close_wait_held(ctx: Context) -> Iterator[Finding]:
     References: RFC 9293 section 3.3.2; net/ipv4/tcp_input.c tcp_fin()
     """
     waiting = ctx.host.need(SOCKETS).select(CLOSE_WAIT, details=True)
+    unsure: Gap | None = None
     for owner, sockets in by_owner(ctx, waiting).items():
         oldest = max((s.info.last_ack_recv for s in sockets if s.info), default=None)
         limit = _descriptor_limit(ctx, owner)
         severity = _leak_severity(len(sockets), oldest, limit)
         if severity is not None:
             yield _leak(ctx, owner, sockets, oldest, limit, severity)
+        else:
+            unsure = unsure or _unsure(ctx, owner, oldest, limit)
+    if unsure is not None:
+        raise MissingFact(unsure)
+
+
+def _unsure(
+    ctx: Context, owner: Owner | None, oldest_ms: int | None, limit: int | None
+) -> Gap | None:
+    """What is not known of a few sockets, without which nobody can say that they are harmless."""
+    if oldest_ms is None:
+        detail = "/proc/net/tcp does not show how long a socket has been in CLOSE_WAIT"
+        return Gap(SOCKETS.name, "not-recorded", detail)
+    if owner is None:
+        return owners_gap(ctx)
+    return None if limit is not None else _limits_gap(ctx)
+
+
+def _limits_gap(ctx: Context) -> Gap | None:
+    try:
+        ctx.host.need(LIMITS)
+    except MissingFact as missing:
+        return missing.gap
+    return ctx.host.gaps.get(LIMITS.name)
 
 
 def _descriptor_limit(ctx: Context, owner: Owner | None) -> int | None:

@@ -92,8 +92,11 @@ def memory_pressure(ctx: Context) -> Iterator[Finding]:
 
 def _memory_now(ctx: Context) -> Iterator[Finding]:
     limits = ctx.host.integers(_TCP_MEM)
+    if len(limits) != 3:
+        detail = f"{_TCP_MEM} does not hold three numbers"
+        raise MissingFact(Gap(f"sysctl:{_TCP_MEM}", "malformed", detail))
     pages = ctx.rate("sockstat.TCP.mem").total
-    if len(limits) != 3 or pages <= limits[1]:
+    if pages <= limits[1]:
         return
     over = pages > limits[2]
     bound, what = (limits[2], "limit") if over else (limits[1], "pressure mark")

@@ -26,6 +26,10 @@ _NEAR = 0.8
 #: What nginx, Apache and Redis ask for when nobody tells them otherwise.
 _BUSY_BACKLOG = 511
 
+#: somaxconn before 5.4. Programs built with the C library's constant of that time, and sshd to
+#: this day, ask for exactly this many, so it does not show that they wanted more.
+_OLD_CONSTANT = 128
+
 _SSH = 22
 
 
@@ -86,7 +90,8 @@ def listener_on_old_limit(ctx: Context) -> Iterator[Finding]:
 
     somaxconn is read when the program calls listen(), never again. A limit that equals the
     default of this kernel to the number, on a host with a higher somaxconn, most likely
-    belongs to a program that asked for more and started before the change.
+    belongs to a program that asked for more and started before the change. Before 5.4 the
+    default is 128, a number that many programs ask for by themselves: only information there.
 
     Confirm: restart the program and look at its Send-Q in `ss -ltn`.
 
@@ -100,15 +105,17 @@ def listener_on_old_limit(ctx: Context) -> Iterator[Finding]:
     default = setting.default(ctx.host.kernel) if setting else None
     if default is None or now <= int(default):
         raise NotApplicable(f"{SOMAXCONN} is not above this kernel's default")
+    unsure = int(default) == _OLD_CONSTANT
     for listener in _with_limits(ctx):
-        if listener.wqueue == int(default):
+        if listener.wqueue == int(default) and not (unsure and listener.sport == _SSH):
             owner = owner_of(ctx, listener)
             yield Finding(
                 f"{who(ctx, owner)} listens with limit {default} while {SOMAXCONN} is {now}",
                 listener.local,
                 "restart the program, or make it call listen() again (many do on reload)",
                 {"limit": int(default), SOMAXCONN: now, **named(owner)},
-                Confidence.LIKELY,
+                Confidence.POSSIBLE if unsure else Confidence.LIKELY,
+                Severity.INFO if unsure else None,
             )
 
 

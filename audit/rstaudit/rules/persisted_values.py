@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from rstaudit.model.facts import MissingFact
+from rstaudit.model.facts import NOTHING_TO_JUDGE, Gap, MissingFact
 from rstaudit.model.names import PERSISTED
 from rstaudit.model.persisted import MODULES_GAP, Assignment, Persisted
+from rstaudit.model.setting import Setting
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.portlist import parse_ports
 from rstaudit.rules.context import Context, NotApplicable
+
+#: How the keys of modules begin.
+_OF_MODULES = ("net.netfilter.nf_conntrack_", "net.nf_conntrack_", "net.ipv4.vs.")
 
 _INTERFACE = re.compile(r"net\.(ipv4|ipv6)\.(conf|neigh)\.")
 
@@ -28,6 +33,37 @@ def complete(persisted: Persisted, *, modules: bool = False) -> None:
     """
     for gap in persisted.gaps:
         if modules or gap.fact != MODULES_GAP:
+            raise MissingFact(gap)
+
+
+def unread(ctx: Context, key: str) -> Gap | None:
+    """Why nobody knows the running value of ``key``; None where it is known or does not exist.
+
+    A recorded tree without any key of a module is one of a host that has not loaded it.
+    """
+    if ctx.has(key):
+        return None
+    name, setting = f"sysctl:{key}", ctx.settings.get(key)
+    recorded = ctx.host.source != "live"
+    if recorded and setting is not None and not _possible(ctx, setting):
+        return None
+    gap = ctx.host.gaps.get(name)
+    if gap is None and recorded:
+        gap = Gap(name, "not-recorded", f"{key} was not read")
+    return None if gap is None or gap.reason in NOTHING_TO_JUDGE else gap
+
+
+def _possible(ctx: Context, setting: Setting) -> bool:
+    module = next((start for start in _OF_MODULES if setting.key.startswith(start)), None)
+    if module is not None and not any(key.startswith(module) for key in ctx.host.sysctls):
+        return False
+    return setting.exists(ctx.host.kernel) is not False
+
+
+def all_read(ctx: Context, keys: Iterable[str]) -> None:
+    """Raise MissingFact for the first of ``keys`` whose running value nobody knows."""
+    for key in sorted(keys):
+        if (gap := unread(ctx, key)) is not None:
             raise MissingFact(gap)
 
 

@@ -8,6 +8,7 @@ from rstaudit.model.persisted import Assignment, Persisted
 from rstaudit.model.rule import Confidence, Evidence, Finding, Severity
 from rstaudit.rules.context import Context, Family
 from rstaudit.rules.persisted_values import (
+    all_read,
     assigns,
     by_hand,
     complete,
@@ -56,6 +57,13 @@ def running_differs_from_boot(ctx: Context) -> Iterator[Finding]:
     if not persisted.gaps:
         yield from _unpersisted(ctx, persisted)
     complete(persisted)
+    compared = {key for key in persisted.boot_values if judged(ctx, key)}
+    compared.update(key for key in ctx.settings if _has_default(ctx, key))
+    all_read(ctx, compared - persisted.tuners.keys())
+
+
+def _has_default(ctx: Context, key: str) -> bool:
+    return key.startswith("net.") and ctx.settings[key].default(ctx.host.kernel) is not None
 
 
 def _drift(key: str, running: str, line: Assignment) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rstaudit.model.facts import Gap, MissingFact
+from rstaudit.model.facts import NOTHING_TO_JUDGE, Gap, MissingFact
 from rstaudit.model.names import SERVICES, SOCKETS
 from rstaudit.model.ports import Peer, Use, older_than, port_flags, use_by_peer
 from rstaudit.model.rule import Evidence, Finding, Severity
@@ -13,7 +13,7 @@ from rstaudit.model.sockets import LISTEN, Socket, is_loopback
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.portlist import format_ports, parse_ports
 from rstaudit.rules.context import Context, Family, NotApplicable
-from rstaudit.rules.processes import named, owner_of, who
+from rstaudit.rules.processes import named, owner_of, owners_gap, who
 from rstaudit.rules.rates import pace
 
 RULES = Family()
@@ -60,10 +60,22 @@ def budget_of(ctx: Context) -> Budget:
     span = host.integers(RANGE)
     if len(span) != 2 or not 0 <= span[0] <= span[1] <= 65535:
         raise MissingFact(Gap(f"sysctl:{RANGE}", "malformed", f"{RANGE} is not a port range"))
-    delay = host.integer(f"{TW_REUSE}_delay") if ctx.has(f"{TW_REUSE}_delay") else 1000
     return Budget(
-        *span, _reserved(ctx), host.integer(TW_REUSE), host.integer(TIMESTAMPS), delay
+        *span, _reserved(ctx), host.integer(TW_REUSE), host.integer(TIMESTAMPS), _delay(ctx)
     )  # fmt: skip
+
+
+def _delay(ctx: Context) -> int:
+    """Milliseconds; a kernel without the key waits one second (net/ipv4/tcp_ipv4.c)."""
+    key = f"{TW_REUSE}_delay"
+    setting = ctx.settings.get(key)
+    try:
+        return ctx.host.integer(key)
+    except MissingFact as missing:
+        older = setting is None or setting.exists(ctx.host.kernel) is not True
+        if missing.gap.reason in NOTHING_TO_JUDGE or older:
+            return 1000
+        raise
 
 
 def _reserved(ctx: Context) -> frozenset[int]:
@@ -257,10 +269,16 @@ def port_range_over_services(ctx: Context) -> Iterator[Finding]:
     listener on 40001, connect() used the three others and then failed
     """
     budget = budget_of(ctx)
+    unsure: Gap | None = None
     for port, listener in sorted(_listeners(ctx).items()):
-        inside = budget.low <= port <= budget.high and port not in budget.reserved
-        if inside and _keeps_its_port(ctx, port, listener):
+        if not budget.low <= port <= budget.high or port in budget.reserved:
+            continue
+        if _keeps_its_port(ctx, port, listener):
             yield _unreserved(ctx, budget, port, listener)
+        elif owner_of(ctx, listener) is None:
+            unsure = unsure or owners_gap(ctx)
+    if unsure is not None:
+        raise MissingFact(unsure)
 
 
 def _listeners(ctx: Context) -> dict[int, Socket]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rstaudit.model.facts import MissingFact
+from rstaudit.model.facts import Gap, MissingFact
 from rstaudit.model.names import OWNERS
 from rstaudit.model.sockets import Owner, Socket
 from rstaudit.rules.context import Context
@@ -37,9 +37,21 @@ def who(ctx: Context, owner: Owner | None) -> str:
         ctx.host.need(OWNERS)
     except MissingFact:
         return "a process that was not recorded"
-    if "owners" in ctx.host.gaps:
-        return "a process that only root may see"
+    if gap := ctx.host.gaps.get(OWNERS.name):
+        only_root = gap.reason == "permission"
+        return f"a process that {'only root may see' if only_root else 'cannot be seen from here'}"
     return "no process"
+
+
+def owners_gap(ctx: Context) -> Gap | None:
+    """Why a socket without a known owner may have one all the same; None if it has none."""
+    if OWNERS.name in ctx.host.facts:
+        return ctx.host.gaps.get(OWNERS.name)
+    try:
+        ctx.host.need(OWNERS)
+    except MissingFact as missing:
+        return missing.gap
+    return None
 
 
 def named(owner: Owner | None) -> dict[str, str | int]:

@@ -11,6 +11,7 @@ from rstaudit.model.rule import Confidence, Evidence, Finding, Severity
 from rstaudit.model.setting import Setting
 from rstaudit.rules.context import Context, Family
 from rstaudit.rules.persisted_values import (
+    all_read,
     assigns,
     complete,
     judged,
@@ -18,6 +19,7 @@ from rstaudit.rules.persisted_values import (
     numbers_of,
     persisted_of,
     says,
+    unread,
     write,
 )
 
@@ -67,6 +69,7 @@ def removed_key(ctx: Context) -> Iterator[Finding]:
         )
         yield Finding(message, line.key, f"remove {line.origin}", evidence)
     complete(persisted)
+    all_read(ctx, [TW_RECYCLE])
 
 
 def _recycling(ctx: Context, persisted: Persisted) -> Iterator[Finding]:
@@ -111,22 +114,28 @@ def unknown_key(ctx: Context) -> Iterator[Finding]:
     """
     persisted = persisted_of(ctx)
     folders = {key.rpartition(".")[0] for key in ctx.host.sysctls}
-    unreadable = _unreadable(ctx)
+    unsure: set[str] = set()
     for line in lines_of(persisted):
-        if line.optional or ctx.has(line.key) or f"sysctl:{line.key}" in unreadable:
+        if line.optional or ctx.has(line.key):
             continue
         setting = ctx.settings.get(line.key)
         if setting is not None:
             if setting.removed is None and setting.exists(ctx.host.kernel) is False:
                 yield _not_here(line, setting, ctx.host.kernel)
-        elif line.key.rpartition(".")[0] in folders and judged(ctx, line.key):
+        elif not judged(ctx, line.key):
+            continue
+        elif unread(ctx, line.key) is not None:
+            unsure.add(line.key)  # a recorded tree may hold only some of the keys there were
+        elif line.key.rpartition(".")[0] in folders and not _unreadable(ctx, line.key):
             yield _misspelt(ctx, line)
     complete(persisted)
+    all_read(ctx, unsure)
 
 
-def _unreadable(ctx: Context) -> frozenset[str]:
-    """Keys that exist but cannot be read: `absent` is the only gap that says otherwise."""
-    return frozenset(name for name, gap in ctx.host.gaps.items() if gap.reason != "absent")
+def _unreadable(ctx: Context, key: str) -> bool:
+    """Whether the key is there and cannot be read: only `absent` says otherwise."""
+    gap = ctx.host.gaps.get(f"sysctl:{key}")
+    return gap is not None and gap.reason != "absent"
 
 
 def _not_here(line: Assignment, setting: Setting, kernel: Kernel) -> Finding:
@@ -193,6 +202,10 @@ def value_out_of_range(ctx: Context) -> Iterator[Finding]:
                 yield _outside(ctx.host.kernel, setting, value.strip(), place)
                 break
     complete(persisted)
+    ranged = [key for key, entry in ctx.settings.items() if entry.valid and key.startswith("net.")]
+    all_read(ctx, ranged)
+    for key in filter(ctx.has, ranged):
+        ctx.host.integers(key)  # raises where the value is no number
 
 
 def _outside(kernel: Kernel, setting: Setting, value: str, place: str) -> Finding:
