@@ -28,8 +28,9 @@ def main() -> None:
     ours = f"{sys.executable} -m rstaudit"
     waiting = run("time_wait.py", ours, "100000", "200000", "300000", namespace=True)
     owners = run("owners.py", ours, namespace=True)
+    options = run("options.py", ours, namespace=True)
     startup = run("startup.py")
-    text = page(waiting, owners[0], startup)
+    text = page(waiting, owners[0], options, startup)
     if "--print" in sys.argv:
         sys.stdout.write(text)
     else:
@@ -52,9 +53,12 @@ def run(script: str, *arguments: str, namespace: bool = False) -> list[Figures]:
     return found
 
 
-def page(waiting: list[Figures], owners: Figures, startup: list[Figures]) -> str:
+def page(
+    waiting: list[Figures], owners: Figures, options: list[Figures], startup: list[Figures]
+) -> str:
     """docs/benchmarks.md."""
     largest, version, quiet = waiting[-1], startup[0], startup[1]
+    spread, single = options
     growth = largest["ours_seconds"] / waiting[0]["ours_seconds"]
     sockets = largest["sockets"] / waiting[0]["sockets"]
     per_socket = (largest["ours_seconds"] - waiting[0]["ours_seconds"]) / (
@@ -65,6 +69,8 @@ def page(waiting: list[Figures], owners: Figures, startup: list[Figures]) -> str
         target("300,000 TIME_WAIT: peak memory, MiB", largest["ours_peak_mib"], 120),
         target(f"time for {sockets:.1f} times the sockets / time", round(growth, 2), sockets),
         target("10,000 connections, owners: audit / `ss -tanp`, time", owners["ratio"], 1),
+        target("20,000 sockets, options: audit / `ss -tanpoie`, time", spread["ratio"], 1.5),
+        target("20,000 sockets of one process: peak memory, MiB", single["ours_peak_mib"], 250),
         target("`rstaudit --version` / `python -c pass`, time", version["ratio"], 2),
         target("quiet host, whole audit / `python -c pass`, time", quiet["ratio"], 12),
     ]
@@ -77,6 +83,7 @@ def page(waiting: list[Figures], owners: Figures, startup: list[Figures]) -> str
         waiting="\n".join(table_row(figures) for figures in waiting),
         nanoseconds=round(per_socket * 1e9),
         owners=table_row({"sockets": 2 * owners["connections"], **owners}),
+        options="\n".join(table_row(figures) for figures in options),
         startup="\n".join(
             f"| `{f['command']}` | {f['ours_seconds'] * 1000:.0f} "
             f"| {f['peer_seconds'] * 1000:.0f} | {f['ratio']:.2f} |"
@@ -129,6 +136,16 @@ process resolved, against `ss -tanp`.
 | sockets | rstaudit | ss | ratio | peak MiB |
 | --- | --- | --- | --- | --- |
 {owners}
+
+## Options of sockets
+
+Fourteen options of every socket, read in the processes that hold them, as part of the whole
+audit, against `ss -tanpoie`: first 10,000 connections, both ends, over 200 processes; then as many
+as one process may have here.
+
+| sockets | rstaudit | ss | ratio | peak MiB |
+| --- | --- | --- | --- | --- |
+{options}
 
 ## Start-up
 

@@ -15,13 +15,13 @@ from contextlib import ExitStack
 
 from measure import in_turns, median
 
-_PROCESSES, _CONNECTIONS = 200, 50
+PROCESSES, CONNECTIONS = 200, 50
 
 
 def main() -> None:
     """Print the figures as one JSON line."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    children = [start() for _ in range(_PROCESSES)]
+    children = [start(CONNECTIONS) for _ in range(PROCESSES)]
     try:
         ours = [*sys.argv[1].split(), "--interval", "0", "--format", "json"]
         comparison = in_turns(ours, ["ss", "-tanp"], 7)
@@ -30,8 +30,8 @@ def main() -> None:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     figures = {
-        "connections": _PROCESSES * _CONNECTIONS,
-        "processes": _PROCESSES,
+        "connections": PROCESSES * CONNECTIONS,
+        "processes": PROCESSES,
         "ours_seconds": round(median(comparison.ours), 3),
         "peer_seconds": round(median(comparison.peer), 3),
         "ratio": round(comparison.ratio, 2),
@@ -40,7 +40,7 @@ def main() -> None:
     print(json.dumps(figures), flush=True)
 
 
-def start() -> int:
+def start(connections: int) -> int:
     """A child with its own listener and both ends of its connections; returns when they stand."""
     ready, done = os.pipe()
     pid = os.fork()
@@ -51,7 +51,7 @@ def start() -> int:
         return pid
     with ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
-        for _ in range(_CONNECTIONS):
+        for _ in range(connections):
             stack.enter_context(socket.create_connection(server.getsockname()))
             stack.enter_context(server.accept()[0])
         os.write(done, b"x")

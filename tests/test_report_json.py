@@ -158,6 +158,7 @@ def test_the_schema_refuses_what_is_not_in_the_contract() -> None:
     [
         ("audit", ["--interval", "0"]),
         ("audit", ["--interval", "0.1", "--profile", "web", "--only", "RST101"]),
+        ("sockets", ["sockets"]),
         ("rules", ["rules"]),
         ("profiles", ["profiles"]),
         ("causes", ["causes"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -42,6 +43,7 @@ def audit(package: Path, *arguments: str) -> Traced:
         ["-v", "--profile", "web", "--cmdline"],
         ["--format", "json", "--interval", "0.05"],
         ["--format", "json", "--interval", "0", "--load-modules"],
+        ["sockets", "--cmdline"],
     ],
     ids=" ".join,
 )
@@ -65,6 +67,34 @@ def test_an_audit_of_firewall_rules_only_reads_them(package: Path, form: str) ->
     assert violations(done) == []
     assert "RST506" in done.stdout
     assert "--dport 82" in done.stdout
+
+
+@pytest.mark.usefixtures("netns")
+def test_of_other_processes_sockets_only_the_options_are_read(package: Path) -> None:
+    """Each is duplicated once and asked at once: nothing else happens before it is closed."""
+    with space.listener() as server:
+        client, accepted = space.connected(server)
+        with client, accepted:
+            done = audit(package, "--format", "json", "--interval", "0")
+    assert violations(done) == []
+    copied = [at for at, call in enumerate(done.calls) if call.startswith("pidfd_getfd(")]
+    assert [bool(re.search(r" = \d+<TCP:\[", done.calls[at])) for at in copied] == [True] * 3
+    for at in copied:
+        held = [call.partition("(")[0] for call in done.calls[at + 1 : at + 18]]
+        assert held[0] == "getsockname"
+        assert held[1] in ("fstat", "newfstatat")
+        assert held[2:] == ["getsockopt"] * 14 + ["close"]
+
+
+@pytest.mark.usefixtures("netns")
+def test_without_socket_options_no_process_is_touched(package: Path) -> None:
+    """--no-socket-options makes no duplicate of anything."""
+    with space.listener() as server:
+        client, accepted = space.connected(server)
+        with client, accepted:
+            done = audit(package, "--no-socket-options", "--interval", "0")
+    assert violations(done) == []
+    assert not any(call.startswith("pidfd_") for call in done.calls)
 
 
 def test_the_first_run_of_a_fresh_clone_compiles_nothing_to_disk(tmp_path: Path) -> None:
@@ -95,7 +125,9 @@ PLANTED = {
     "os.setxattr('file', 'user.x', b'x')": "is not known to be harmless: setxattr(",
     "os.kill(os.getpid(), 0)": "is not known to be harmless: kill(",
     "os.nice(1)": "is not known to be harmless: setpriority(",
-    "os.pidfd_open(os.getpid())": "is not known to be harmless: pidfd_open(",
+    "signal.pidfd_send_signal(os.pidfd_open(os.getpid()), 0)": (
+        "is not known to be harmless: pidfd_send_signal("
+    ),
     "ctypes.CDLL(None).ptrace(16, 0, 0, 0)": "is not known to be harmless: ptrace(",
     "ctypes.CDLL(None).syscall(313, -1, b'', 0)": "is not known to be harmless: finit_module(",
     "ctypes.CDLL(None).unshare(0x20000000)": "is not known to be harmless: unshare(",
@@ -112,6 +144,19 @@ PLANTED = {
     "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))": "sends to another than",
     "socket.socket().bind(('127.0.0.1', 0))": "binds an address",
     "socket.socket().setsockopt(1, 2, 1)": "sets an option of a socket",
+    "theirs().setsockopt(1, 9, 1)": "sets an option of a socket",
+    "theirs().shutdown(2)": "is not known to be harmless: shutdown(",
+    "theirs().connect(('127.0.0.1', 9))": "is not known to be harmless: connect(",
+    "theirs().send(b'x')": "sends to another than the kernel",
+    "os.write(theirs().fileno(), b'x')": "writes elsewhere than to its own output",
+    "theirs().recv(1)": "takes more of a connection than its options",
+    "theirs().recv(1, socket.MSG_PEEK)": "takes more of a connection than its options",
+    "os.read(theirs().fileno(), 1)": "takes more of a connection than its options",
+    "theirs().setblocking(False)": "takes more of a connection than its options",
+    "fcntl.fcntl(theirs(), fcntl.F_SETFL, os.O_NONBLOCK)": (
+        "takes more of a connection than its options"
+    ),
+    "theirs().accept()": "is not known to be harmless: accept4(",
     "os.write(os.open('pipe', os.O_RDWR), b'x')": "writes elsewhere than to its own output",
     "ask(4, message(21, 0x5, bytes(72)))": "asks the kernel for more than to read",
     "ask(4, b'no message at all')": "asks the kernel for more than to read",
@@ -121,7 +166,7 @@ PLANTED = {
 }  # fmt: skip
 
 _PRELUDE = """
-import ctypes, fcntl, os, resource, socket, struct
+import ctypes, fcntl, os, resource, signal, socket, struct
 
 def message(kind, flags, body):
     return struct.pack('=IHHII', 16 + len(body), kind, flags, 1, 0) + body
@@ -129,6 +174,11 @@ def message(kind, flags, body):
 def ask(protocol, request, whom=0):
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as channel:
         channel.sendto(request, (whom, 0))
+
+def theirs():
+    with socket.socket() as end:
+        pidfd = os.pidfd_open(os.getpid())
+        return socket.socket(fileno=ctypes.CDLL(None).syscall(438, pidfd, end.fileno(), 0))
 
 try:
     {planted}

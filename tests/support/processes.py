@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def python_child(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def python_child(
+    code: str, *arguments: str, pass_fds: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
     """Run ``code``; it prints ``ready`` when set up, and ends when its input closes."""
     child = subprocess.Popen(
         [sys.executable, "-c", code + "\nprint('ready', flush=True)\ninput()\n", *arguments],
@@ -17,6 +19,7 @@ def python_child(code: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        pass_fds=pass_fds,
     )
     try:
         assert child.stdout is not None

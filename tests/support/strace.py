@@ -22,13 +22,16 @@ _HARMLESS = """
     dup3 epoll_create1 exit exit_group faccessat faccessat2 fadvise64 fork fstat fstatfs futex
     getcwd getdents64 getegid geteuid getgid getgroups getpeername getpgrp getpid getppid
     getrandom getresgid getresuid getrlimit getrusage getsockname getsockopt gettid gettimeofday
-    getuid lseek lstat madvise membarrier mmap mprotect mremap munmap nanosleep newfstatat pipe
-    pipe2 poll ppoll pread64 pselect6 read readlink readlinkat readv recvfrom recvmsg
-    restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield
-    select set_robust_list set_tid_address sigaltstack stat statfs statx sysinfo uname vfork wait4
-    waitid
+    getuid lseek lstat madvise membarrier mmap mprotect mremap munmap nanosleep newfstatat
+    pidfd_getfd pidfd_open pipe pipe2 poll ppoll pread64 pselect6 read readlink readlinkat readv
+    recvfrom recvmsg restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn
+    sched_getaffinity sched_yield select set_robust_list set_tid_address sigaltstack stat statfs
+    statx sysinfo uname vfork wait4 waitid
 """
 HARMLESS = frozenset(_HARMLESS.split())
+
+#: What may be done to a duplicate of another process's socket.
+LOOKING = frozenset(("close", "fstat", "getsockname", "getsockopt", "newfstatat"))
 
 #: The programs that an audit may start, by the name they are started under.
 PROGRAMS = re.compile(r"(nft|ip6?tables(-nft|-legacy)?-save)")
@@ -77,13 +80,22 @@ def violations(run: Traced) -> list[str]:
             continue
         match = _CALL.match(line)
         name, arguments = match.groups() if match else ("", "")
-        if name in HARMLESS:
-            continue
-        judge = _JUDGES.get(name)
-        complaint = judge(arguments) if judge else "is not known to be harmless"
-        if complaint:
+        if complaint := _judged(name, arguments) or _connection(name, arguments):
             found.append(f"{complaint}: {line}")
     return found
+
+
+def _judged(name: str, arguments: str) -> str | None:
+    if name in HARMLESS:
+        return None
+    judge = _JUDGES.get(name)
+    return judge(arguments) if judge else "is not known to be harmless"
+
+
+def _connection(name: str, arguments: str) -> str | None:
+    """Of a TCP socket, which can only be a duplicate, options are read; its data, flags are not."""
+    tcp = re.match(r"\d+<(TCP|TCPv6|MPTCP|socket):\[", arguments)
+    return "takes more of a connection than its options" if tcp and name not in LOOKING else None
 
 
 def _open(arguments: str) -> str | None:

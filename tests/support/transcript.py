@@ -72,9 +72,10 @@ def record() -> str:
 
 
 def findings(transcript: str) -> list[str]:
-    """Each finding without what differs between runs: numbers, paths, and where lines break."""
+    """Each finding without what differs between runs: numbers, paths, units, line breaks."""
     blocks = [block for block in transcript.split("\n\n") if " RST" in block.splitlines()[0]]
-    return [re.sub(r"[\d.]+|/\S+", "N", " ".join(block.split())) for block in blocks]
+    flat = [re.sub(r", (?:unit|container) [^,)]+", "", " ".join(b.split())) for b in blocks]
+    return [re.sub(r"[\d.]+|/\S+", "N", block) for block in flat]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ _FIELDS = ("rule", "justification", "host", "subject", "expires", "owner")
 _REQUIRED = ("rule", "justification")
 _LARGEST = 1 << 18
 
+#: How a note ends that says of a waiver that it is not needed, on this host.
+UNUSED = "matches nothing; remove it"
+
 
 class WaiverError(Exception):
     """A waiver file that cannot be used: one line with file, line and what to do."""
@@ -182,7 +185,7 @@ def _waive(result: Result, waiver: Waiver, severity: Severity | None) -> tuple[R
     hit = [f for f in result.findings if _matches(waiver.subject, f.subject)]
     if result.outcome is not Outcome.FAIL or not hit:
         done = result.outcome is Outcome.WAIVED
-        unused = f"{waiver.origin}: the waiver of {result.rule} matches nothing; remove it"
+        unused = f"{waiver.origin}: the waiver of {result.rule} {UNUSED}"
         return result, None if done else unused
     rest = tuple(finding for finding in result.findings if finding not in hit)
     if not rest:

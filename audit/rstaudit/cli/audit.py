@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rstaudit.cli import choose
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import argparse
 
     from rstaudit.catalogue.waivers import Waiver
+    from rstaudit.cli.namespaces import Spaces
     from rstaudit.collect.host import Collection
     from rstaudit.model.facts import HostState
     from rstaudit.model.setting import Profile
@@ -44,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip", metavar="RULE", action="append", default=[], help="leave these rules out")
     add("--waivers", metavar="FILE", help="findings to live with, and why (YAML)")
     add("--root", metavar="DIR", default="/", help="audit a recorded tree instead of /")
+    add("--all-netns", action="store_true",
+        help="audit every network namespace of this host, each on its own")  # fmt: skip
+    add("--netns", metavar="NAME|PID",
+        help="audit one network namespace: its name or container, or a process in it")  # fmt: skip
     add("--path-idle", metavar="SECONDS", type=whole_seconds,
         help="shortest idle timeout of a load balancer, NAT or firewall on the path")  # fmt: skip
     add("--interval", metavar="SECONDS", type=seconds, default=1.0,
@@ -51,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="exit 3 when a fact could not be read")
     add("--load-modules", action="store_true",
         help="ask for facts even where asking makes the kernel load a module")  # fmt: skip
+    add("--no-socket-options", action="store_true",
+        help="do not ask how processes set up their sockets; rules then say unknown")  # fmt: skip
     add("--cmdline", action="store_true", help="collect the command lines of processes too")
     add("-q", "--quiet", action="store_true",
         help="only the verdict, and nothing when the exit status is 0")  # fmt: skip
@@ -59,7 +66,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit, report, and return the exit status; 130 when Ctrl-C cut it short."""
-    collection = _begin(arguments)  # before our own modules load: the kernel is slower than they
+    source = _begin(arguments)  # before our own modules load: the kernel is slower than they
+    try:
+        audit = _audit(source, arguments)
+    finally:
+        source.close()
+    _report(audit, arguments)
+    return exit_status(audit)
+
+
+def _audit(source: _Here | Spaces, arguments: argparse.Namespace) -> Audit:
     from rstaudit.rules.registry import rules
 
     every = rules()
@@ -67,16 +83,18 @@ def run(arguments: argparse.Namespace) -> int:
     profile = choose.profile(arguments.profile)
     waivers = _waivers(arguments.waivers, every)
     check_writable(arguments.output)
-    host, interrupted = _finish(collection, arguments)
-    report = _judge(host, profile, chosen, arguments.path_idle)
+
+    def judge(host: HostState) -> HostReport:
+        return _judge(host, profile, chosen, arguments.path_idle)
+
+    with _progress(source.interval, quiet=arguments.quiet):
+        reports, interrupted = source.reports(judge, chosen)
     notes: tuple[str, ...] = (_INTERRUPTED,) if interrupted else ()
     if waivers:
-        report, about = _waive(report, waivers, chosen)
+        reports, about = _waive(reports, waivers, chosen)
         notes += about
     fail_on = None if arguments.fail_on == "never" else Severity[arguments.fail_on.upper()]
-    audit = Audit(profile.name, (report,), fail_on, arguments.strict, notes, interrupted)
-    _report(audit, arguments)
-    return exit_status(audit)
+    return Audit(profile.name, reports, fail_on, arguments.strict, notes, interrupted)
 
 
 def _waivers(path: str | None, every: tuple[Rule, ...]) -> tuple[Waiver, ...]:
@@ -96,7 +114,7 @@ def _waivers(path: str | None, every: tuple[Rule, ...]) -> tuple[Waiver, ...]:
     return waivers
 
 
-def _begin(arguments: argparse.Namespace) -> Collection:
+def _begin(arguments: argparse.Namespace) -> _Here | Spaces:
     from rstaudit.collect.host import Collection, Options
     from rstaudit.model.facts import MissingFact
 
@@ -107,22 +125,38 @@ def _begin(arguments: argparse.Namespace) -> Collection:
         interval=arguments.interval if live else 0.0,
         load_modules=arguments.load_modules,
         cmdline=arguments.cmdline,
+        socket_options=not arguments.no_socket_options,
     )
+    if arguments.all_netns or arguments.netns is not None:
+        from rstaudit.cli.namespaces import Spaces
+
+        return Spaces(arguments.netns, options, everything=arguments.all_netns)
     try:
-        return Collection(options)
+        return _Here(Collection(options))
     except MissingFact as missing:
         raise UsageError(f"{arguments.root}: {missing.gap.detail}") from None
 
 
-def _finish(collection: Collection, arguments: argparse.Namespace) -> tuple[HostState, bool]:
-    """The host's facts, and whether Ctrl-C cut the collection short."""
-    from rstaudit.collect.host import Stopped
+class _Here:
+    """The network namespace that this process is in, or a recorded tree."""
 
-    try:
-        with _progress(collection.options.interval, quiet=arguments.quiet):
-            return collection.finish(), False
-    except Stopped as stopped:
-        return stopped.host, True
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self.interval = collection.options.interval
+
+    def reports(
+        self, judge: Callable[[HostState], HostReport], _: tuple[Rule, ...]
+    ) -> tuple[tuple[HostReport, ...], bool]:
+        """The one report, and whether Ctrl-C cut the collection short."""
+        from rstaudit.collect.host import Stopped
+
+        try:
+            return (judge(self._collection.finish()),), False
+        except Stopped as stopped:
+            return (judge(stopped.host),), True
+
+    def close(self) -> None:
+        """Nothing is left behind."""
 
 
 @contextmanager
@@ -153,13 +187,25 @@ def _judge(
 
 
 def _waive(
-    report: HostReport, waivers: tuple[Waiver, ...], chosen: tuple[Rule, ...]
-) -> tuple[HostReport, tuple[str, ...]]:
+    reports: tuple[HostReport, ...], waivers: tuple[Waiver, ...], chosen: tuple[Rule, ...]
+) -> tuple[tuple[HostReport, ...], tuple[str, ...]]:
+    """The reports with waivers applied, and each note once.
+
+    That a waiver matches nothing counts only where it does so in every namespace.
+    """
     from datetime import date
 
-    from rstaudit.catalogue.waivers import apply
+    from rstaudit.catalogue.waivers import UNUSED, apply
 
-    return apply(report, waivers, date.today(), {rule.id: rule.severity for rule in chosen})
+    severities = {rule.id: rule.severity for rule in chosen}
+    done = [apply(report, waivers, date.today(), severities) for report in reports]
+    notes = dict.fromkeys(note for _, about in done for note in about)
+    kept = (
+        note
+        for note in notes
+        if not note.endswith(UNUSED) or all(note in about for _, about in done)
+    )
+    return tuple(report for report, _ in done), tuple(kept)
 
 
 def _report(audit: Audit, arguments: argparse.Namespace) -> None:
@@ -169,10 +215,10 @@ def _report(audit: Audit, arguments: argparse.Namespace) -> None:
 
         write(render_json(audit), path)
         return
-    from rstaudit.report.text import render, verdict
+    from rstaudit.report.text import render, verdicts
 
     columns = width(path)
     if not arguments.quiet:
         show(render(audit, columns, arguments.verbose), path)
     elif exit_status(audit) != OK or path not in (None, "-"):
-        show([line for host in audit.hosts for line in verdict(host, audit, columns)], path)
+        show(verdicts(audit, columns), path)

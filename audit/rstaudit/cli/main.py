@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 #: Name -> the module that has HELP, add_arguments(parser) and run(arguments), and a line of help.
 COMMANDS = {
     "audit": ("rstaudit.cli.audit", "audit this host (the default)"),
+    "sockets": ("rstaudit.cli.sockets", "list sockets by process and what they will do"),
     "explain": ("rstaudit.cli.explain", "explain an error, a rule, a cause or a setting"),
     "causes": ("rstaudit.cli.causes", "list the causes of resets"),
     "rules": ("rstaudit.cli.rules", "list the rules"),
@@ -24,8 +25,10 @@ COMMANDS = {
 EXAMPLES = (
     ("rstaudit", "audit this host"),
     ("rstaudit --profile web --path-idle 350", "judge it as a web server behind a load balancer"),
+    ("rstaudit --all-netns", "every network namespace on it: containers, pods, ip netns"),
     ("rstaudit --only RST101,RST301 -v", "two rules, passes shown too"),
     ("rstaudit --format json -o report.json", "for scripts"),
+    ("rstaudit sockets --state close-wait", "who holds what, and what close() will do"),
     ("rstaudit explain ECONNRESET", "what gives this error, and on which side"),
     ("rstaudit tune --profile web --format diff", "what would change"),
 )

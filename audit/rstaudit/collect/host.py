@@ -21,7 +21,7 @@ from rstaudit.collect.sysctls import collect_sysctls, read_keys
 from rstaudit.collect.tree import Tree
 from rstaudit.model import names
 from rstaudit.model.facts import Counters, Fact, Gap, HostState, Kernel, MissingFact, Sample
-from rstaudit.model.sockets import Owner, SocketTable
+from rstaudit.model.sockets import CLOSE_WAIT, Owner, SocketTable
 from rstaudit.parse.errors import ParseError
 from rstaudit.parse.procfs import parse_kernel, parse_uptime
 from rstaudit.parse.procnet import parse_tables
@@ -33,13 +33,16 @@ class Options(NamedTuple):
     """How to collect. ``interval``: seconds between the two counter samples, 0 for one sample.
 
     ``load_modules`` allows questions that make the kernel load a module, ``cmdline`` the reading
-    of command lines.
+    of command lines, ``socket_options`` the reading of the options of other processes' sockets.
+    ``crew_of`` is the pid of an audit whose children work for it, this process among them.
     """
 
     root: str = "/"
     interval: float = 1.0
     load_modules: bool = False
     cmdline: bool = False
+    socket_options: bool = True
+    crew_of: int = 0
 
 
 class Stopped(Exception):  # noqa: N818 - Ctrl-C, with what is known so far
@@ -97,17 +100,25 @@ class Collection:
         first, gaps = sample(self.tree)
         self.gaps.update(gaps)
         uptime = self.take(names.UPTIME, lambda: _uptime(self.tree))
-        self.netns = find_netns(self.tree, uptime)
+        self.netns = find_netns(self.tree, uptime, self.options.crew_of)
         self._put_counters(first, None)
         self._read_sysctls()
         self._read_processes()
-        table = self.take(names.SOCKETS, self._sockets)
+        table, had = self.take(names.SOCKETS, self._sockets), time.monotonic()
         if table is not None:
-            self._look_outside(table)
+            self._about_sockets(table)
         self.take(names.CLOUD, lambda: collect_cloud(self.tree))
         self.take(names.SERVICES, lambda: collect_services(self.tree))
         self.take(names.FIREWALL, lambda: collect_firewall(self.tree, self.modules))
         self._second_sample(first)
+        if table is not None:
+            self._look_again(table, had)
+
+    def _about_sockets(self, table: SocketTable) -> None:
+        """Who else holds them, and how they are set up."""
+        alone = self._look_into_threads(table)
+        self._look_outside(table)
+        self._read_options(table, alone)
 
     def take(self, fact: Fact[T], read: Callable[[], T]) -> T | None:
         """Keep what ``read`` returns under the name of ``fact``, or the reason why not."""
@@ -157,10 +168,23 @@ class Collection:
             self.gaps[names.OWNERS.name] = owners.gap
         if owners.descriptors or self.tree.live:
             self.facts[names.OWNERS.name] = owners.by_inode
+            self.facts[names.HELD.name] = owners.held
         limits, gap = collect_limits(self.tree, owners.descriptors)
         self.facts[names.LIMITS.name] = limits
         if gap is not None:
             self.gaps[names.LIMITS.name] = gap
+
+    def _look_into_threads(self, table: SocketTable) -> int:
+        """Owners of sockets in single threads' descriptor tables; how many sockets those are."""
+        if not self.tree.live or names.OWNERS.name not in self.facts:
+            return 0
+        from rstaudit.collect.threads import in_threads
+
+        owners = cast("Mapping[int, tuple[Owner, ...]]", self.facts[names.OWNERS.name])
+        found = in_threads(self.tree, table, owners, cmdline=self.options.cmdline)
+        if found:
+            self.facts[names.OWNERS.name] = {**owners, **found}
+        return len(found)
 
     def _look_outside(self, table: SocketTable) -> None:
         """A gap for the holders of sockets that live in another pid namespace."""
@@ -168,6 +192,40 @@ class Collection:
         gap = outside(self.tree, table, owners)
         if gap is not None:
             self.gaps.setdefault(names.OWNERS.name, gap)
+
+    def _read_options(self, table: SocketTable, alone: int) -> None:
+        """Only now: no thread of ours may be at work while a duplicate of a socket is held.
+
+        ``alone`` sockets are in descriptor tables that a pidfd does not reach.
+        """
+        if not self.tree.live:
+            detail = "a recorded tree holds no socket options"
+            self.gaps[names.OPTIONS.name] = Gap(names.OPTIONS.name, "not-recorded", detail)
+            return
+        from rstaudit.collect import options
+
+        if not self.options.socket_options:
+            self.gaps[names.OPTIONS.name] = options.EXCLUDED
+            return
+        held = cast("Mapping[int, Mapping[int, int]]", self.facts.get(names.HELD.name, {}))
+        try:
+            found, gap = options.read_options(table, held, alone)
+        except MissingFact as missing:
+            self.gaps[names.OPTIONS.name] = missing.gap
+            return
+        self.facts[names.OPTIONS.name] = found
+        if gap is not None:
+            self.gaps[names.OPTIONS.name] = gap
+
+    def _look_again(self, first: SocketTable, had: float) -> None:
+        """Sockets in CLOSE_WAIT once more, where there were some and there is a second sample."""
+        again = self.tree.live and self.options.interval and first.count(CLOSE_WAIT)
+        if not again or first.source != "sock_diag":
+            return
+        from rstaudit.collect.later import collect_later
+
+        owners = cast("Mapping[int, tuple[Owner, ...]]", self.facts.get(names.OWNERS.name, {}))
+        self.take(names.LATER, lambda: collect_later(self.tree, first, had, owners))
 
     def _start_sockets(self) -> Callable[[], SocketTable]:
         """sock_diag where asking is harmless, else /proc/net/tcp with the reason as a gap.

@@ -33,15 +33,18 @@ class Netns(NamedTuple):
         return "initial" if self.initial else self.id or "unknown"
 
 
-def find_netns(tree: Tree, uptime: float | None) -> Netns:
-    """The network namespace that ``tree`` shows; ``uptime`` in seconds, None when unknown."""
+def find_netns(tree: Tree, uptime: float | None, crew_of: int = 0) -> Netns:
+    """The network namespace that ``tree`` shows; ``uptime`` in seconds, None when unknown.
+
+    Children of process ``crew_of`` pass through it on their way to others.
+    """
     initial = is_initial(tree)
     name = tree.link("/proc/self/ns/net")
     if initial:
         return Netns(initial, name, uptime)
     age = None
     if tree.live and name is not None and uptime is not None:
-        age = _age_of_oldest(tree, name, uptime)
+        age = _age_of_oldest(tree, name, uptime, crew_of)
     return Netns(initial, name, age)
 
 
@@ -57,7 +60,7 @@ def is_initial(tree: Tree) -> bool | None:
     return None if tree.live else True
 
 
-def _age_of_oldest(tree: Tree, namespace: str, uptime: float) -> float | None:
+def _age_of_oldest(tree: Tree, namespace: str, uptime: float, crew_of: int) -> float | None:
     """Age of the oldest process in ``namespace``: the namespace is at least as old as that.
 
     This process and what started it may have entered the namespace a moment ago, and so do not
@@ -72,6 +75,7 @@ def _age_of_oldest(tree: Tree, namespace: str, uptime: float) -> float | None:
         and int(pid) not in skip
         and tree.link(f"/proc/{pid}/ns/net") == namespace
         and (stat := _stat(tree, pid)) is not None
+        and not 0 < stat.parent == crew_of
     ]
     if not starts:
         return None

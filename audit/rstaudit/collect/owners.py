@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rstaudit.collect.tree import Tree, read_file
 from rstaudit.model.facts import Gap
 from rstaudit.model.sockets import STATE_NAMES, TIME_WAIT, Owner, SocketTable
+from rstaudit.parse.cgroup import Place, parse_cgroup
+from rstaudit.parse.errors import ParseError
 
 #: What reading says of a process that has ended.
 _GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
@@ -20,11 +22,15 @@ _INITIAL_PID_NAMESPACE = f"pid:[{0xEFFFFFFC}]"
 
 
 class Owners(NamedTuple):
-    """Holders by socket inode; open descriptors by pid; the gap of what could not be read."""
+    """Holders by socket inode; open descriptors by pid; the gap of what could not be read.
+
+    ``held`` are the sockets of each pid: inode by descriptor.
+    """
 
     by_inode: Mapping[int, tuple[Owner, ...]]
     descriptors: Mapping[int, int]
     gap: Gap | None
+    held: Mapping[int, Mapping[int, int]] = MappingProxyType({})
 
 
 def collect_owners(tree: Tree, *, cmdline: bool = False) -> Owners:
@@ -37,58 +43,85 @@ def collect_owners(tree: Tree, *, cmdline: bool = False) -> Owners:
     users = _Users(tree)
     by_inode: dict[int, tuple[Owner, ...]] = {}
     descriptors: dict[int, int] = {}
+    held: dict[int, Mapping[int, int]] = {}
     errors: list[OSError] = []
-    for pid in _pids(tree):
+    for pid in pids(tree):
         try:
-            inodes, count = _socket_inodes(tree, pid)
+            sockets, count = sockets_of(tree, pid)
         except OSError as error:
             if error.errno not in _GONE:
                 errors.append(error)
             continue
         descriptors[pid] = count
-        if inodes:
+        if sockets:
+            held[pid] = sockets
+            inodes = set(sockets.values())
             holder = (_owner(tree, pid, users, cmdline),)
             shared = {inode: by_inode[inode] + holder for inode in inodes & by_inode.keys()}
             by_inode.update(dict.fromkeys(inodes, holder))
             by_inode.update(shared)
-    return Owners(by_inode, descriptors, _gap(tree, errors))
+    return Owners(by_inode, descriptors, _gap(tree, errors), held)
 
 
-def _pids(tree: Tree) -> Iterator[int]:
+def pids(tree: Tree) -> Iterator[int]:
+    """Every process that /proc shows; raises `MissingFact` when it cannot be listed."""
     return (int(name) for name in tree.names("/proc", "owners") if name.isdecimal())
 
 
-def _socket_inodes(tree: Tree, pid: int) -> tuple[set[int], int]:
-    """Inodes of the sockets that ``pid`` holds, and how many descriptors it has open."""
+def sockets_of(tree: Tree, pid: int | str) -> tuple[dict[int, int], int]:
+    """Inodes by descriptor of the sockets of ``pid``, and how many descriptors it has open.
+
+    ``pid`` may be ``PID/task/TID``. Raises OSError.
+    """
     folder = os.open(tree.where(f"/proc/{pid}/fd"), os.O_RDONLY | os.O_DIRECTORY)
     try:
         names = os.listdir(folder)
-        return _inodes(_targets(folder, names)), len(names)
+        return _sockets(names, _targets(folder, names)), len(names)
     finally:
         os.close(folder)
 
 
 def _targets(folder: int, names: list[str]) -> list[str]:
-    """Where the links point; those closed meanwhile are left out."""
+    """Where each link points; nowhere for those closed meanwhile."""
     try:
         return [os.readlink(name, dir_fd=folder) for name in names]
     except OSError:
-        targets = []
-        for name in names:
-            with suppress(OSError):
-                targets.append(os.readlink(name, dir_fd=folder))
-        return targets
+        return [_target(folder, name) for name in names]
 
 
-def _inodes(targets: list[str]) -> set[int]:
-    numbers = [target[8:-1] for target in targets if target.startswith("socket:[")]
-    return {int(number) for number in numbers if number.isdecimal()}
+def _target(folder: int, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return ""
+
+
+def _sockets(names: list[str], targets: list[str]) -> dict[int, int]:
+    return {
+        int(name): int(target[8:-1])
+        for name, target in zip(names, targets, strict=True)
+        if target.startswith("socket:[") and target[8:-1].isdecimal() and name.isdecimal()
+    }
+
+
+def owner_of(tree: Tree, pid: int, *, cmdline: bool = False) -> Owner:
+    """A process by its id."""
+    return _owner(tree, pid, _Users(tree), cmdline)
 
 
 def _owner(tree: Tree, pid: int, users: _Users, cmdline: bool) -> Owner:
     comm = _quiet(tree, f"/proc/{pid}/comm").rstrip("\n")
     words = _quiet(tree, f"/proc/{pid}/cmdline").replace("\0", " ").strip() if cmdline else None
-    return Owner(pid, comm or "?", users.of(pid), tree.link(f"/proc/{pid}/exe"), words or None)
+    exe = tree.link(f"/proc/{pid}/exe")
+    return Owner(pid, comm or "?", users.of(pid), exe, words or None, *_place(tree, pid))
+
+
+def _place(tree: Tree, pid: int) -> Place:
+    """The unit and the container of a process; neither where that cannot be read."""
+    try:
+        return parse_cgroup(_quiet(tree, f"/proc/{pid}/cgroup"))
+    except ParseError:
+        return Place(None, None)
 
 
 def _quiet(tree: Tree, path: str) -> str:

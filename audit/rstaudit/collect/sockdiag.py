@@ -57,9 +57,22 @@ def start_sockets() -> Callable[[], SocketTable]:
     return lambda: _finish(first)
 
 
+def collect_states(*states: int) -> SocketTable:
+    """The sockets in ``states`` (never TIME_WAIT) alone; raises `MissingFact`."""
+    wanted = sum(1 << state for state in states)
+    return _explained(lambda: SocketTable((), *_others(request_by_family(wanted, 0))))
+
+
 def _finish(first: _Dump) -> SocketTable:
+    return _explained(lambda: _again(first))
+
+
+def _explained(read: Callable[[], SocketTable]) -> SocketTable:
+    """What ``read`` returns, its failures as gaps."""
     try:
-        return _again(first)
+        return read()
+    except Interrupted:
+        raise _gap("interrupted", "the table changed during the dump") from None
     except KernelRefusal as refusal:
         raise _gap("unsupported", f"the kernel refused: {os.strerror(refusal.errno)}") from None
     except ParseError as error:

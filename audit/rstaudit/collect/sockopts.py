@@ -2,39 +2,73 @@
 
 While the duplicate is held, the owner's close() does not end the connection: its FIN or reset
 waits for our close. So a duplicate is held for the getsockopt calls only, some ten microseconds;
-signals are blocked meanwhile, no file is read, nothing is allocated that could wait. If the
-owner closes a socket with a positive SO_LINGER in that moment, our close() may wait in its place.
-`--no-socket-options` switches all of this off.
+meanwhile signals are blocked, garbage is not collected, no file is read. If the owner closes a
+socket with a positive SO_LINGER in that moment, our close() may wait in its place.
+docs/socket-options.md says it all, and `--no-socket-options` switches it off.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rstaudit.model.facts import Gap, MissingFact
 from rstaudit.model.options import OptionTable, SocketOptions
 
 #: The same numbers on every architecture (include/uapi/asm-generic/unistd.h); from 5.3 and 5.6.
-_PIDFD_GETFD = 438
+#: Not os.pidfd_open: a Python built on an old system lacks it.
+_PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 
+# include/uapi/linux/{tcp,in}.h, asm-generic/socket.h; Python does not always name these
 _TCP_USER_TIMEOUT, _TCP_LINGER2, _TCP_DEFER_ACCEPT, _TCP_FASTOPEN = 18, 8, 9, 23
-_IP_BIND_ADDRESS_NO_PORT = 24
+_IP_BIND_ADDRESS_NO_PORT, _SO_PROTOCOL, _MPTCP = 24, 38, 262
 
-_TIMEVAL = struct.Struct("@ll")
-_LINGER = struct.Struct("@ii")
+_TIMEVAL, _LINGER = struct.Struct("@ll"), struct.Struct("@ii")
 
-#: Sockets between two looks at the clock and at pending signals.
-_BATCH = 32
+#: Answers that are an integer, and those that are a structure; each with its level and name.
+_INTEGERS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+    (socket.SOL_SOCKET, socket.SO_REUSEADDR),
+    (socket.SOL_SOCKET, socket.SO_REUSEPORT),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+    (socket.IPPROTO_TCP, _TCP_USER_TIMEOUT),
+    (socket.IPPROTO_TCP, _TCP_LINGER2),
+    (socket.IPPROTO_TCP, _TCP_DEFER_ACCEPT),
+    (socket.IPPROTO_TCP, _TCP_FASTOPEN),
+    (socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT),
+)
+_STRUCTURES = (
+    (socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.size),
+    (socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.size),
+    (socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.size),
+)
+#: The same by column, for map(), which is quicker than a loop.
+_LEVELS, _NAMES = zip(*_INTEGERS, strict=True)
+_STRUCTURE_LEVELS, _STRUCTURE_NAMES, _SIZES = zip(*_STRUCTURES, strict=True)
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+#: The integers, then the structures, as the kernel gave them.
+Answers = tuple[int | bytes, ...]
+
+#: SOCK_NONBLOCK only tells Python to leave O_NONBLOCK alone: the owner shares that flag, and
+#: after socket.setdefaulttimeout() a new socket object would set it.
+_KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
+
+#: Sockets of one process read in a row: at first, so that every process gets its turn soon, and
+#: at most, so that the clock and pending signals are looked at often enough.
+_FIRST_BATCH, _LARGEST_BATCH = 16, 64
+
+#: Not CDLL, which lets other threads run between the system call and what follows.
+_SYSCALL = ctypes.PyDLL(None, use_errno=True).syscall
 
 
 class Held(NamedTuple):
@@ -55,95 +89,171 @@ class Budget(NamedTuple):
 def collect_options(sockets: Mapping[int, Sequence[Held]], budget: Budget) -> OptionTable:
     """Options of the sockets in ``sockets`` (by pid), each socket once.
 
-    Raises `MissingFact` when the kernel is older than 5.6 or nobody let us look.
+    Where the budget does not suffice, every process gets the same share, the first ones of its
+    sequence. Raises `MissingFact` when the kernel is older than 5.6 or nobody let us look.
     """
     start = time.monotonic()
-    wanted = sum(map(len, sockets.values()))
-    found: dict[int, SocketOptions] = {}
+    reader = _Reader()
     denied: set[int] = set()
-    for pid, batch in _fair(sockets, budget.sockets):
-        if time.monotonic() - start > budget.seconds:
-            break
-        if pid in denied:
-            continue
-        try:
-            _read_batch(pid, batch, found)
-        except PermissionError:
-            denied.add(pid)
-        except ProcessLookupError:
-            continue
+    cut = False
+    with _Undisturbed() as undisturbed:
+        for pid, batch in _fair(sockets, budget.sockets):
+            left = budget.sockets - len(reader.found)
+            cut = left <= 0 or time.monotonic() - start > budget.seconds
+            if cut:
+                break
+            if pid in denied:
+                continue
+            undisturbed.let_signals_in()
+            try:
+                reader.read(pid, batch, left)
+            except PermissionError:
+                denied.add(pid)
+            except ProcessLookupError:
+                continue
+    found = reader.found
     if denied and not found:
         raise MissingFact(_denied(len(denied)))
-    return OptionTable(found, wanted, len(found), len(denied), time.monotonic() - start)
+    wanted = len({held.inode for several in sockets.values() for held in several})
+    seconds = time.monotonic() - start
+    return OptionTable(found, wanted, len(found), len(denied), seconds, cut and wanted > len(found))
 
 
 def _fair(sockets: Mapping[int, Sequence[Held]], limit: int) -> Iterator[tuple[int, list[Held]]]:
     """Batches of all processes in turn, so that a cut leaves none of them out."""
-    queues = {pid: list(held) for pid, held in sockets.items()}
-    left = limit
-    while queues and left > 0:
+    queues = {pid: list(held) for pid, held in sockets.items() if held}
+    size, left = _FIRST_BATCH, limit
+    while queues:
+        step = max(1, min(size, left // len(queues)))
         for pid in list(queues):
-            batch = queues[pid][: min(_BATCH, left)]
-            del queues[pid][:_BATCH]
+            batch = queues[pid][:step]
+            yield pid, batch
+            left -= len(batch)
+            del queues[pid][:step]
             if not queues[pid]:
                 del queues[pid]
-            left -= len(batch)
-            if batch:
-                yield pid, batch
+        size = min(2 * size, _LARGEST_BATCH)
 
 
-def _read_batch(pid: int, batch: Sequence[Held], found: dict[int, SocketOptions]) -> None:
-    """Read a few sockets of one process, signals blocked while any duplicate is held."""
-    pidfd = os.pidfd_open(pid)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        for held in batch:
-            if held.inode not in found and (options := _read(pidfd, held)) is not None:
-                found[held.inode] = options
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(pidfd)
+class _Undisturbed:
+    """Neither a signal handler nor the garbage collector runs in this thread within the block."""
+
+    def __enter__(self) -> _Undisturbed:
+        self._collecting = gc.isenabled()
+        gc.disable()
+        self._all = signal.valid_signals()
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._all)
+        return self
+
+    def let_signals_in(self) -> None:
+        """Handle what is waiting; to be called while no duplicate is held."""
+        if signal.sigpending():
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._all)
+
+    def __exit__(self, *_: object) -> None:
+        if self._collecting:
+            gc.enable()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
 
-def _read(pidfd: int, held: Held) -> SocketOptions | None:
-    """The options of one socket; None when the process has closed or replaced it since."""
-    duplicate = _LIBC.syscall(_PIDFD_GETFD, pidfd, held.fd, 0)
+class _Reader:
+    """What has been read so far. Sockets set up alike, which is most, share one record."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, SocketOptions] = {}
+        self._alike: dict[Answers, SocketOptions] = {}
+
+    def read(self, pid: int, batch: Sequence[Held], limit: int) -> None:
+        """Read at most ``limit`` sockets of one process that have not been read yet."""
+        new = [held for held in batch if held.inode not in self.found][:limit]
+        if not new:
+            return
+        pidfd = _call(_PIDFD_OPEN, pid, 0)
+        try:
+            for held in new:
+                answers = _ask(pidfd, held)
+                if answers is not None:
+                    self.found[held.inode] = self._decoded(answers)
+        finally:
+            os.close(pidfd)
+
+    def _decoded(self, answers: Answers) -> SocketOptions:
+        options = self._alike.get(answers)
+        if options is None:
+            options = self._alike[answers] = _decode(answers)
+        return options
+
+
+def _ask(pidfd: int, held: Held) -> Answers | None:
+    """Everything about one socket; None when the process has closed or replaced it since.
+
+    From the first line to close() the duplicate is held.
+    """
+    duplicate = _SYSCALL(_PIDFD_GETFD, pidfd, held.fd, 0)
     if duplicate < 0:
-        _refused(ctypes.get_errno())
+        number = ctypes.get_errno()
+        if number != errno.EBADF:
+            _refuse(number)
         return None
     try:
-        sock = socket.socket(held.family, socket.SOCK_STREAM, socket.IPPROTO_TCP, duplicate)
-    except OSError:
+        sock = socket.SocketType(held.family, _KIND, socket.IPPROTO_TCP, duplicate)
+    except OSError:  # not a socket any more
         os.close(duplicate)
         return None
-    with sock:
-        try:
-            if os.fstat(duplicate).st_ino != held.inode:
-                return None
-            return _options(sock)
-        except OSError:
-            return None
+    try:
+        return _answers(sock.getsockopt) if os.fstat(duplicate).st_ino == held.inode else None
+    except OSError:  # another protocol
+        return None
+    finally:
+        sock.close()
 
 
-def _options(sock: socket.socket) -> SocketOptions:
-    """Fourteen getsockopt calls; raises OSError where one of them is refused."""
-    get, tcp, level = sock.getsockopt, socket.IPPROTO_TCP, socket.SOL_SOCKET
-    on, seconds = _LINGER.unpack(get(level, socket.SO_LINGER, _LINGER.size))
+def _answers(get: Callable[..., int | bytes]) -> Answers:
+    try:
+        return (
+            *map(get, _LEVELS, _NAMES),
+            *map(get, _STRUCTURE_LEVELS, _STRUCTURE_NAMES, _SIZES),
+        )
+    except OSError:
+        if get(socket.SOL_SOCKET, _SO_PROTOCOL) != _MPTCP:
+            raise
+        integers = (_supported(get, level, name) for level, name in _INTEGERS)
+        return (*integers, *(get(*question) for question in _STRUCTURES))
+
+
+def _supported(get: Callable[..., int | bytes], level: int, name: int) -> int | bytes:
+    """An option that MPTCP does not know (net/mptcp/sockopt.c) cannot be set either: zero."""
+    try:
+        return get(level, name)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return 0
+
+
+def _decode(answers: Sequence[Any]) -> SocketOptions:
+    """The answers in the order of `_INTEGERS` and `_STRUCTURES` by name."""
+    (
+        keepalive, reuse_address, reuse_port, keepidle, keepintvl, keepcnt, user_timeout, linger2,
+        defer_accept, fastopen, no_port, linger, send_timeout, receive_timeout,
+    ) = answers  # fmt: skip
+    lingers, seconds = _LINGER.unpack(linger)
     return SocketOptions(
-        linger=seconds if on else None,
-        keepalive=bool(get(level, socket.SO_KEEPALIVE)),
-        keepidle=get(tcp, socket.TCP_KEEPIDLE),
-        keepintvl=get(tcp, socket.TCP_KEEPINTVL),
-        keepcnt=get(tcp, socket.TCP_KEEPCNT),
-        user_timeout_ms=get(tcp, _TCP_USER_TIMEOUT),
-        linger2=get(tcp, _TCP_LINGER2),
-        send_timeout_ms=_milliseconds(get(level, socket.SO_SNDTIMEO, _TIMEVAL.size)),
-        receive_timeout_ms=_milliseconds(get(level, socket.SO_RCVTIMEO, _TIMEVAL.size)),
-        reuse_address=bool(get(level, socket.SO_REUSEADDR)),
-        reuse_port=bool(get(level, socket.SO_REUSEPORT)),
-        defer_accept=get(tcp, _TCP_DEFER_ACCEPT),
-        fastopen=get(tcp, _TCP_FASTOPEN),
-        bind_address_no_port=bool(get(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT)),
+        linger=seconds if lingers else None,
+        keepalive=bool(keepalive),
+        keepidle=keepidle,
+        keepintvl=keepintvl,
+        keepcnt=keepcnt,
+        user_timeout_ms=user_timeout,
+        linger2=linger2,
+        send_timeout_ms=_milliseconds(send_timeout),
+        receive_timeout_ms=_milliseconds(receive_timeout),
+        reuse_address=bool(reuse_address),
+        reuse_port=bool(reuse_port),
+        defer_accept=defer_accept,
+        fastopen=fastopen,
+        bind_address_no_port=bool(no_port),
     )
 
 
@@ -152,15 +262,23 @@ def _milliseconds(timeval: bytes) -> int:
     return int(seconds * 1000 + microseconds // 1000)
 
 
-def _refused(number: int) -> None:
-    """Raise what a refusal of pidfd_getfd means; nothing where only the socket is gone."""
+def _call(number: int, *arguments: int) -> int:
+    result: int = _SYSCALL(number, *arguments)
+    if result < 0:
+        _refuse(ctypes.get_errno())
+    return result
+
+
+def _refuse(number: int) -> None:
+    """Raise what a refusal of pidfd_open or pidfd_getfd means."""
     if number in (errno.EPERM, errno.EACCES):
         raise PermissionError(number, os.strerror(number))
+    if number in (errno.ESRCH, errno.EINVAL):  # pidfd_open says EINVAL of a thread
+        raise ProcessLookupError(number, os.strerror(number))
     if number == errno.ENOSYS:
         detail = "pidfd_getfd needs kernel 5.6 or newer"
         raise MissingFact(Gap("options", "unsupported", detail))
-    if number == errno.ESRCH:
-        raise ProcessLookupError(number, os.strerror(number))
+    raise MissingFact(Gap("options", "unreadable", f"pidfd_getfd: {os.strerror(number).lower()}"))
 
 
 def _denied(count: int) -> Gap:

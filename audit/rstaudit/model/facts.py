@@ -17,7 +17,8 @@ class Gap(NamedTuple):
     ``global`` (exists only in the initial network namespace, and this is another),
     ``permission``, ``not-loaded`` (asking would load a kernel module), ``unsupported``,
     ``malformed``, ``interrupted``, ``not-recorded`` (a recorded tree leaves it out),
-    ``unreadable``. ``detail`` says in words what happened and what would help.
+    ``unreadable``, ``excluded`` (the user said not to look), ``sampled`` (a part was read; the
+    fact holds that part). ``detail`` says in words what happened and what would help.
     """
 
     fact: str
@@ -97,7 +98,8 @@ class Counters(NamedTuple):
 class HostState(NamedTuple):
     """Everything the rules may look at, for one host and one network namespace.
 
-    ``netns`` is ``initial`` or the namespace's ``net:[inode]``; ``initial`` below is None when
+    ``netns`` is ``initial``, the namespace's ``net:[inode]``, or what people call it;
+    ``initial`` below is None when
     that could not be told. ``source`` is ``live`` or ``root:DIR``. ``sysctls`` holds running
     ``net.*`` values exactly as the kernel prints them, by dotted key. ``facts`` holds values by
     fact name (`rstaudit.model.names`), ``gaps`` the reasons for what is missing.

@@ -50,11 +50,25 @@ class Container(NamedTuple):
     writable: frozenset[str]
 
 
+class Later(NamedTuple):
+    """Sockets in CLOSE_WAIT at the second sample, by the pid of processes that held some before.
+
+    ``seconds`` lie between the two.
+    """
+
+    seconds: float
+    close_wait: Mapping[int, int]
+
+
 SOCKETS = Fact[SocketTable]("sockets")
 #: Processes by socket inode; sockets that nobody here holds have no entry.
 OWNERS = Fact[Mapping[int, tuple[Owner, ...]]]("owners")
-#: Options of sockets by inode; a gap when they were not read.
+#: Sockets by pid: inode by descriptor, also of sockets that are not TCP.
+HELD = Fact[Mapping[int, Mapping[int, int]]]("held")
+#: Options of sockets by inode; a gap when they were not read, or not of all sockets.
 OPTIONS = Fact[OptionTable]("options")
+#: Missing where there was one sample only, or nothing in CLOSE_WAIT.
+LATER = Fact[Later]("later")
 COUNTERS = Fact[Counters]("counters")
 PERSISTED = Fact[Persisted]("persisted")
 FIREWALL = Fact[Firewall]("firewall")
@@ -64,12 +78,14 @@ CONTAINER = Fact[Container]("container")
 SERVICES = Fact[frozenset[int]]("services")
 #: The cloud that the machine's firmware names: ``aws``, ``azure``, ``gcp``; empty for none.
 CLOUD = Fact[str]("cloud")
+#: Running values of the initial network namespace, where another one is audited from outside.
+HOST_SYSCTLS = Fact[Mapping[str, str]]("host-sysctls")
 #: Seconds since boot.
 UPTIME = Fact[float]("uptime")
 #: Memory page size in bytes.
 PAGE_SIZE = Fact[int]("page-size")
 
 ALL: tuple[Fact[object], ...] = (
-    SOCKETS, OWNERS, OPTIONS, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER, SERVICES, CLOUD,
-    UPTIME, PAGE_SIZE,
+    SOCKETS, OWNERS, HELD, OPTIONS, LATER, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER,
+    SERVICES, CLOUD, HOST_SYSCTLS, UPTIME, PAGE_SIZE,
 )  # fmt: skip

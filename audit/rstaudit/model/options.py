@@ -34,9 +34,9 @@ class SocketOptions(NamedTuple):
 class OptionTable(NamedTuple):
     """Options by socket inode, with what was left out.
 
-    ``wanted`` sockets could have been asked, ``read`` were; fewer when the budget of time or
-    number ran out, and then the sockets of each process were sampled alike. ``denied`` counts
-    processes that did not let us look.
+    ``wanted`` sockets could have been asked, ``read`` were; fewer where they were closed
+    meanwhile, where one of the ``denied`` processes did not let us look, or, when ``cut``, where
+    the budget of time or number ran out; then the sockets of each process were sampled alike.
     """
 
     by_inode: Mapping[int, SocketOptions]
@@ -44,3 +44,4 @@ class OptionTable(NamedTuple):
     read: int
     denied: int
     seconds: float
+    cut: bool = False

@@ -108,6 +108,19 @@ def older_than(table: SocketTable, usable: bytes, age_ms: int, peer: Peer) -> in
     )
 
 
+def time_wait_on(table: SocketTable, src: str, port: int) -> int:
+    """How many sockets in TIME_WAIT have the local ``port`` and ``src``, or any for a wildcard."""
+    high, low = port.to_bytes(2, "big")
+    counts: Counter[tuple[int, bytes]] = Counter()
+    for data, stride, offset in table.time_wait:
+        columns = zip(data[offset + 4 :: stride], data[offset + 5 :: stride], strict=True)
+        found = (row for row, pair in enumerate(columns) if pair == (high, low))
+        starts = (row * stride + offset for row in found)
+        counts.update((data[start], data[start + 8 : start + 24]) for start in starts)
+    sources = {address_text(*key): count for key, count in counts.items()}
+    return sum(sources.values()) if src in ("0.0.0.0", "::") else sources.get(src, 0)
+
+
 def _may_reach(table: SocketTable, enough: int) -> bool:
     """Whether any peer can have ``enough`` sockets in TIME_WAIT.
 

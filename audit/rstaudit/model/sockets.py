@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 # include/net/tcp_states.h
@@ -27,7 +28,7 @@ ROW = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
 ROW_SIZE = ROW.size
 
 # attributes of an inet_diag response (include/uapi/linux/inet_diag.h)
-ATTR_INFO, ATTR_SKMEMINFO, ATTR_CGROUP_ID = 2, 7, 21
+ATTR_INFO, ATTR_SKMEMINFO, ATTR_CGROUP_ID, ATTR_SOCKOPT = 2, 7, 21, 22
 
 
 class TcpInfo(NamedTuple):
@@ -64,7 +65,8 @@ class Socket(NamedTuple):
     """One decoded row. ``rqueue``/``wqueue`` are bytes, or for LISTEN queue length and limit.
 
     ``expires_ms`` belongs to ``timer``. ``cgroup``, ``info`` and ``memory`` are None unless asked
-    for, and for minisockets, old kernels and `/proc/net/tcp`.
+    for, and for minisockets, old kernels and `/proc/net/tcp`; so is ``bind_address_no_port``, the
+    one socket option that sock_diag tells (kernels from 5.10).
     """
 
     family: int
@@ -85,6 +87,7 @@ class Socket(NamedTuple):
     cgroup: int | None
     info: TcpInfo | None
     memory: Memory | None
+    bind_address_no_port: bool | None = None
 
     @property
     def local(self) -> str:
@@ -101,7 +104,8 @@ class Owner(NamedTuple):
     """A process that holds a socket. ``user`` is the name in /etc/passwd, else the number.
 
     ``exe`` is None where it may not be read, ``cmdline`` unless it was asked for: command lines
-    carry secrets.
+    carry secrets. ``unit`` is systemd's name, ``container`` is ``kind:id``
+    (`rstaudit.parse.cgroup`).
     """
 
     pid: int
@@ -109,6 +113,8 @@ class Owner(NamedTuple):
     user: str
     exe: str | None = None
     cmdline: str | None = None
+    unit: str | None = None
+    container: str | None = None
 
 
 class Chunk(NamedTuple):
@@ -176,6 +182,15 @@ class SocketTable:
             for starts, length in self._runs.get(state, ()):
                 for start in starts:
                     yield start, start + length
+
+    def families(self) -> dict[int, int]:
+        """Address family by inode, of every socket that a descriptor may point to."""
+        blob = self.blob
+        starts = [start for runs in self._runs.values() for run in runs for start in run.starts]
+        inodes = [inode for (inode,) in map(_INODE.unpack_from, repeat(blob), starts)]
+        found = dict(zip(inodes, map(blob.__getitem__, starts), strict=True))
+        found.pop(0, None)  # in nobody's hands
+        return found
 
     def select(self, *states: int, details: bool = False) -> Iterator[Socket]:
         """Decode the sockets in ``states`` (never TIME_WAIT); ``details`` adds their attributes."""
@@ -258,17 +273,24 @@ def decode(blob: bytes, offset: int, end: int, *, details: bool = False) -> Sock
         address_text(family, src), address_text(family, dst), interface,
         expires, rqueue, wqueue, uid, inode, int.from_bytes(cookie, sys.byteorder),
         _number(found.get(ATTR_CGROUP_ID)), _tcp_info(found.get(ATTR_INFO)),
-        _memory(found.get(ATTR_SKMEMINFO)),
+        _memory(found.get(ATTR_SKMEMINFO)), _bind_no_port(found.get(ATTR_SOCKOPT)),
     )  # fmt: skip
 
 
 _ATTRIBUTE = struct.Struct("=HH")
 _LAST_DATA = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv
 _SKMEMINFO = struct.Struct("=9I")
+_INODE = struct.Struct("=68xI")
+_FIRST_BIT = 1 if sys.byteorder == "little" else 0x80
 
 
 def _number(raw: bytes | None) -> int | None:
     return int.from_bytes(raw, sys.byteorder) if raw else None
+
+
+def _bind_no_port(raw: bytes | None) -> bool | None:
+    """The first bit of the second byte of struct inet_diag_sockopt, as the compiler lays it."""
+    return bool(raw[1] & _FIRST_BIT) if raw and len(raw) > 1 else None
 
 
 def _tcp_info(raw: bytes | None) -> TcpInfo | None:

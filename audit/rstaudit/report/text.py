@@ -8,7 +8,7 @@ from rstaudit.model.rule import HostReport, Outcome, Result
 from rstaudit.report.finding import group
 from rstaudit.report.layout import Line, Span, wrap
 from rstaudit.report.safe import printable
-from rstaudit.report.summary import Audit, by_outcome, by_severity, real_gaps
+from rstaudit.report.summary import Audit, by_outcome, by_severity, real_gaps, results
 
 #: Notes, gaps and the like shown before "and N more".
 SHOWN = 10
@@ -18,10 +18,27 @@ _PLURALS = {"error": "errors", "warning": "warnings", "info": "info"}
 
 def render(audit: Audit, width: int, verbose: bool = False) -> list[Line]:
     """The whole report, no line wider than ``width`` except fixes to paste."""
-    lines: list[Line] = []
+    lines = _overall(audit, width) if len(audit.hosts) > 1 else []
     for host in audit.hosts:
-        lines += _host(host, audit, width, verbose)
+        lines += [()] if lines else []
+        brief = len(audit.hosts) > 1 and not verbose and _nothing_to_say(host)
+        lines += verdict(host, audit, width) if brief else _host(host, audit, width, verbose)
     return lines + _section("Notes", [(None, note) for note in audit.notes], width)
+
+
+def verdicts(audit: Audit, width: int) -> list[Line]:
+    """The verdict over everything where there are several hosts, and that on each."""
+    lines = _overall(audit, width) if len(audit.hosts) > 1 else []
+    return lines + [line for host in audit.hosts for line in verdict(host, audit, width)]
+
+
+def _overall(audit: Audit, width: int) -> list[Line]:
+    """``2 errors, 1 warning in 3 network namespaces``, and what is not known."""
+    everything = results(audit)
+    spans = _found(by_severity(everything))
+    where = f" in {len(audit.hosts)} network namespaces of {audit.hosts[0].host}"
+    spans.append(Span(printable(where), "strong"))
+    return wrap(spans + _unknown(everything, audit), width)
 
 
 def verdict(host: HostReport, audit: Audit, width: int) -> list[Line]:
@@ -31,14 +48,20 @@ def verdict(host: HostReport, audit: Audit, width: int) -> list[Line]:
     where += "" if host.netns == "initial" else f", namespace {host.netns}"
     where += "" if host.source == "live" else f", recorded in {host.source.removeprefix('root:')}"
     spans.append(Span(printable(where + ")"), "strong"))
-    counts = by_outcome(list(host.results))
+    return wrap(spans + _unknown(list(host.results), audit), width)
+
+
+def _unknown(of: list[Result], audit: Audit) -> list[Span]:
+    """What is not known, in the same breath as the verdict."""
+    counts = by_outcome(of)
+    spans: list[Span] = []
     if unknown := counts["unknown"]:
         spans.append(Span(f"; {_number(unknown, 'check')} could not be made", "warning"))
     if crashed := counts["error"]:
         spans.append(Span(f"; {_number(crashed, 'rule')} crashed", "error"))
     if audit.interrupted:
         spans.append(Span("; interrupted", "warning"))
-    return wrap(spans, width)
+    return spans
 
 
 def _found(failures: dict[str, int]) -> list[Span]:
@@ -62,6 +85,12 @@ def _host(host: HostReport, audit: Audit, width: int, verbose: bool) -> list[Lin
     if verbose:
         lines += _quiet_results(host, width)
     return [*lines, (), *_counts(host, width, verbose)]
+
+
+def _nothing_to_say(host: HostReport) -> bool:
+    """Whether the verdict is all there is, so that the others stand out."""
+    quiet = (Outcome.PASS, Outcome.NOT_APPLICABLE)
+    return not real_gaps(host) and all(result.outcome in quiet for result in host.results)
 
 
 def _having(host: HostReport, outcome: Outcome) -> list[Result]:

@@ -9,6 +9,7 @@ from rstaudit.model.names import LIMITS, SOCKETS
 from rstaudit.model.rule import Confidence, Evidence, Finding, Severity
 from rstaudit.model.sockets import CLOSE_WAIT, FIN_WAIT2, Owner, Socket
 from rstaudit.rules.context import Context, Family
+from rstaudit.rules.growth import Growth, growth_of
 from rstaudit.rules.processes import by_owner, named, owners_gap, who
 from rstaudit.rules.rates import hourly, pace
 
@@ -19,6 +20,9 @@ _LEAK, _MANY = 10, 100
 
 #: One alone counts when it has lasted this long, in milliseconds.
 _LASTING_MS = 60_000
+
+#: Seconds to the descriptor limit, at the present pace, that make a leak an emergency.
+_SOON = 600
 
 #: Resets a second, caused by programs of this host, that make a warning.
 _RESETS = 1.0
@@ -36,7 +40,8 @@ def close_wait_held(ctx: Context) -> Iterator[Finding]:
     CLOSE_WAIT means that the peer has sent its FIN and this program has not called close().
     No timer ends it and no setting helps: the program has forgotten the connection, most often
     on an error path or in an HTTP client whose response was never released. Each one holds a
-    descriptor, and at the limit accept() and connect() fail.
+    descriptor, and at the limit accept() and connect() fail. Where two samples were taken
+    (`--interval`), the growth between them says when that will be.
 
     Confirm: `ss -tnp state close-wait`, twice, some minutes apart.
 
@@ -49,9 +54,10 @@ def close_wait_held(ctx: Context) -> Iterator[Finding]:
     for owner, sockets in by_owner(ctx, waiting).items():
         oldest = max((s.info.last_ack_recv for s in sockets if s.info), default=None)
         limit = _descriptor_limit(ctx, owner)
-        severity = _leak_severity(len(sockets), oldest, limit)
+        growth = growth_of(ctx, owner, len(sockets))
+        severity = _leak_severity(len(sockets), oldest, limit, growth)
         if severity is not None:
-            yield _leak(ctx, owner, sockets, oldest, limit, severity)
+            yield _leak(ctx, owner, sockets, oldest, limit, severity, growth)
         else:
             unsure = unsure or _unsure(ctx, owner, oldest, limit)
     if unsure is not None:
@@ -88,8 +94,12 @@ def _descriptor_limit(ctx: Context, owner: Owner | None) -> int | None:
     return next((entry.soft for entry in limits if entry.pid == owner.pid), None)
 
 
-def _leak_severity(count: int, oldest_ms: int | None, limit: int | None) -> Severity | None:
+def _leak_severity(
+    count: int, oldest_ms: int | None, limit: int | None, growth: Growth | None
+) -> Severity | None:
     if count >= _MANY or (limit and count >= limit / 2):
+        return Severity.ERROR
+    if count >= _LEAK and growth and growth.left is not None and growth.left < _SOON:
         return Severity.ERROR
     if count >= _LEAK:
         return Severity.WARNING
@@ -104,6 +114,7 @@ def _leak(
     oldest_ms: int | None,
     limit: int | None,
     severity: Severity,
+    growth: Growth | None,
 ) -> Finding:
     evidence: Evidence = {"close_wait": len(sockets), **named(owner)}
     message = f"{who(ctx, owner)} holds {len(sockets)} in CLOSE_WAIT"
@@ -114,6 +125,9 @@ def _leak(
         percent = round(100 * len(sockets) / limit, 1)
         message += f"; that is {percent:g} % of its {limit} descriptors"
         evidence = {**evidence, "percent": percent, "descriptor_limit": limit}
+    if growth is not None:
+        message += growth.words
+        evidence = {**evidence, **growth.evidence}
     fix = "make the program close() what it has read to the end; a restart frees them meanwhile"
     return Finding(message, sockets[0].peer, fix, evidence, severity=severity)
 

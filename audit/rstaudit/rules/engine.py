@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rstaudit.model.facts import NOTHING_TO_JUDGE, Gap, MissingFact
+from rstaudit.model.facts import NOTHING_TO_JUDGE, Gap, HostState, MissingFact
 from rstaudit.model.rule import Finding, HostReport, Outcome, Result
 from rstaudit.rules.context import Context, NotApplicable, Rule
 
@@ -16,6 +16,15 @@ def judge(context: Context, rules: Iterable[Rule]) -> HostReport:
     return HostReport(
         host.host, host.netns, host.source, host.kernel.release, results, tuple(host.gaps.values())
     )
+
+
+def unreached(host: HostState, gap: Gap, rules: Iterable[Rule]) -> HostReport:
+    """The report of a namespace that could not be looked into: every rule is unknown."""
+    results = tuple(
+        Result(rule.id, rule.slug, rule.title, Outcome.UNKNOWN, rule.severity, (), gap.detail)
+        for rule in rules
+    )
+    return HostReport(host.host, host.netns, host.source, host.kernel.release, results, (gap,))
 
 
 def run(rule: Rule, context: Context) -> Result:

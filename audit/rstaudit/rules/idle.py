@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 
 from rstaudit.model.names import CLOUD, SOCKETS
+from rstaudit.model.options import SocketOptions
 from rstaudit.model.rule import Evidence, Finding, Severity
 from rstaudit.model.setting import PathDevice
 from rstaudit.model.sockets import (
@@ -21,7 +22,9 @@ from rstaudit.model.sockets import (
     Socket,
     decode,
     idle_ms,
+    is_loopback,
 )
+from rstaudit.rules.asked import options_of
 from rstaudit.rules.context import Context, Family, NotApplicable
 from rstaudit.rules.processes import by_owner, named, who
 from rstaudit.rules.table import sock_diag_table
@@ -71,7 +74,7 @@ def keepalive_later_than_path(ctx: Context) -> Iterator[Finding]:
     with their sources
     """
     time = ctx.host.integer(KEEPALIVE)
-    device = _shortest(ctx)
+    device = forgets_first(ctx)
     if time >= device.idle_seconds:
         wanted = max(1, device.idle_seconds * 3 // 4)
         yield Finding(
@@ -83,8 +86,8 @@ def keepalive_later_than_path(ctx: Context) -> Iterator[Finding]:
         )
 
 
-def _shortest(ctx: Context) -> PathDevice:
-    """The part of the path that forgets first; raises NotApplicable when none is known."""
+def forgets_first(ctx: Context) -> PathDevice:
+    """The part of the path that forgets first; raises `NotApplicable` when none is known."""
     if ctx.path_idle is not None:
         return PathDevice("the path", ctx.path_idle, "", "--path-idle")
     prefix = _CLOUDS.get(ctx.host.need(CLOUD))
@@ -105,11 +108,13 @@ def _shortest(ctx: Context) -> PathDevice:
     Severity.INFO,
 )
 def idle_without_keepalive(ctx: Context) -> Iterator[Finding]:
-    """Name the processes with idle ESTABLISHED connections on which no keepalive timer runs.
+    """Name the processes with idle ESTABLISHED connections that nothing watches over.
 
     When the peer crashes, or the path forgets the connection, such a socket stays ESTABLISHED
     until this host sends. A reader waits for ever; a writer learns of it minutes later.
-    Connections within the host are left out. The limit is `--path-idle`, else 600 s.
+    A connection counts as watched while its keepalive timer runs, or where the program has set
+    SO_KEEPALIVE or TCP_USER_TIMEOUT. Connections within the host are left out. The limit is
+    `--path-idle`, else 600 s.
 
     Confirm: `ss -tnoi state established` shows no `timer:(keepalive,...)` and the idle times
     lastsnd and lastrcv.
@@ -125,15 +130,25 @@ def idle_without_keepalive(ctx: Context) -> Iterator[Finding]:
         decode(blob, start, end, details=True)
         for start, end in table.places(ESTABLISHED)
         if blob[start + 2] == TIMER_NONE
-        and not _within_host(blob, start)
+        and not _row_within_host(blob, start)
         and idle_ms(blob, start, end) >= limit * 1000
     ]
-    for owner, sockets in by_owner(ctx, idle).items():
+    bare = [sock for sock in idle if not _protected(options_of(ctx, sock))]
+    for owner, sockets in by_owner(ctx, bare).items():
         yield _idle(ctx, owner, sockets, limit)
 
 
-def _within_host(blob: bytes, start: int) -> bool:
-    """Whether a row's two addresses are the same, or its own is a loopback address."""
+def _protected(options: SocketOptions | None) -> bool:
+    return options is not None and (options.keepalive or options.user_timeout_ms > 0)
+
+
+def within_host(sock: Socket) -> bool:
+    """Whether a socket's two addresses are the same, or its own is a loopback address."""
+    return sock.src == sock.dst or is_loopback(sock.src)
+
+
+def _row_within_host(blob: bytes, start: int) -> bool:
+    """As `within_host`, of the row at ``start``."""
     source = blob[start + 8 : start + 24]
     return source == blob[start + 24 : start + 40] or source.startswith(_LOOPBACK[blob[start]])
 

@@ -8,6 +8,7 @@ from rstaudit.model.facts import MissingFact, Rate
 from rstaudit.model.names import PERSISTED, SOCKETS
 from rstaudit.model.rule import Confidence, Evidence, Finding, Severity
 from rstaudit.model.sockets import CLOSE, LISTEN, STATE_NAMES, TIME_WAIT, Socket
+from rstaudit.rules.asked import options_of
 from rstaudit.rules.context import Context, Family, NotApplicable
 from rstaudit.rules.processes import named, owner_of, who
 from rstaudit.rules.rates import hourly, pace
@@ -265,7 +266,8 @@ def reuseport_without_migration(ctx: Context) -> Iterator[Finding]:
 
     With SO_REUSEPORT each worker has a listener and a queue of its own. Closing one of them
     resets every connection still in its queue, as happens at each reload that replaces workers.
-    With tcp_migrate_req the kernel hands them to a sibling.
+    With tcp_migrate_req the kernel hands them to a sibling. Listeners that are known not to have
+    SO_REUSEPORT (one for each interface) are left out.
 
     Confirm: `ss -ltn` shows the same address several times; clients see ECONNRESET at reloads.
 
@@ -281,7 +283,7 @@ def reuseport_without_migration(ctx: Context) -> Iterator[Finding]:
         groups.setdefault(listener.local, []).append(listener)
     busy_role = {ctx.profile.name, ctx.profile.extends} & {"web", "proxy"}
     for local, group in sorted(groups.items()):
-        if len(group) > 1:
+        if len(group) > 1 and not _known_apart(ctx, group):
             owner = owner_of(ctx, group[0])
             yield Finding(
                 f"{who(ctx, owner)}: {len(group)} listeners on one address, {MIGRATE} is 0",
@@ -290,6 +292,13 @@ def reuseport_without_migration(ctx: Context) -> Iterator[Finding]:
                 {"listeners": len(group), MIGRATE: 0, **named(owner)},
                 severity=Severity.WARNING if busy_role else None,
             )
+
+
+def _known_apart(ctx: Context, group: list[Socket]) -> bool:
+    """Whether none of the listeners has SO_REUSEPORT; False where their options are not known."""
+    return not any(
+        found is None or found.reuse_port for found in (options_of(ctx, sock) for sock in group)
+    )
 
 
 @RULES.rule(

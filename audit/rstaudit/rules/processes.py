@@ -30,9 +30,11 @@ def owner_of(ctx: Context, sock: Socket) -> Owner | None:
 
 
 def who(ctx: Context, owner: Owner | None) -> str:
-    """``nginx (pid 12, user www-data)``, or why no process can be named."""
+    """``nginx (pid 12, user www-data, unit nginx.service)``, or why no process can be named."""
     if owner is not None:
-        return f"{owner.comm} (pid {owner.pid}, user {owner.user})"
+        unit = f", unit {owner.unit}" if owner.unit else ""
+        container = f", container {owner.container}" if owner.container else ""
+        return f"{owner.comm} (pid {owner.pid}, user {owner.user}{unit}{container})"
     try:
         ctx.host.need(OWNERS)
     except MissingFact:
@@ -61,6 +63,10 @@ def named(owner: Owner | None) -> dict[str, str | int]:
     facts: dict[str, str | int] = {"pid": owner.pid, "comm": owner.comm, "user": owner.user}
     if owner.exe:
         facts["exe"] = owner.exe
+    if owner.unit:
+        facts["unit"] = owner.unit
+    if owner.container:
+        facts["container"] = owner.container
     if owner.cmdline:
         facts["cmdline"] = owner.cmdline
     return facts

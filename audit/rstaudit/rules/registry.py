@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from rstaudit.rules import closing, conntrack, idle, limits, listen, persistence, ports, stale
+from rstaudit.rules import (
+    closing,
+    conntrack,
+    idle,
+    limits,
+    linger,
+    listen,
+    namespaces,
+    persistence,
+    ports,
+    reuse,
+    stale,
+    stalls,
+    timeouts,
+)
 from rstaudit.rules.context import Rule
 from rstaudit.rules.values import value_rules
 
-_FAMILIES = (ports, listen, closing, idle, conntrack, persistence, stale, limits)
+_FAMILIES = (
+    ports, listen, closing, idle, conntrack, persistence, stale, limits, namespaces, reuse,
+    linger, timeouts, stalls,
+)  # fmt: skip
 
 
 def rules() -> tuple[Rule, ...]:
