@@ -46,7 +46,9 @@ def entry() -> NoReturn:
         # die of the signal itself: a shell loop around us stops too
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    sys.exit(status)
+    # Everything is written and closed by now. Tearing down the interpreter object by object only
+    # does what the kernel does anyway, and takes a tenth of the time of an audit.
+    os._exit(status)
 
 
 def main(argv: list[str] | None = None) -> int:
