@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rstaudit.cli import choose
 from rstaudit.cli.errors import UsageError
+from rstaudit.cli.interrupt import catch_it
 from rstaudit.cli.output import check_writable, show, width, write
 from rstaudit.cli.parser import one_of, seconds, whole_seconds
 from rstaudit.model.rule import HostReport, Severity
@@ -118,6 +119,7 @@ def _finish(collection: Collection, arguments: argparse.Namespace) -> tuple[Host
     """The host's facts, and whether Ctrl-C cut the collection short."""
     from rstaudit.collect.host import Stopped
 
+    catch_it()
     try:
         with _progress(collection.options.interval, quiet=arguments.quiet):
             return collection.finish(), False

@@ -39,6 +39,10 @@ def entry() -> NoReturn:
 
     gc.disable()  # one short run makes no cycles worth a tenth of its time
     sys.dont_write_bytecode = True  # an audit writes nothing, caches of its own modules included
+    if sys.argv[1:2] not in (["--version"], ["-V"]):
+        from rstaudit.cli.interrupt import let_it_kill
+
+        let_it_kill()
     status = main()
     if status == INTERRUPTED:
         import signal
