@@ -10,8 +10,12 @@ import pytest
 
 from support.machine import DEBIAN, OVERLAY, Machine, in_machine, machine
 
-#: Tests that make machines or clones themselves have no place inside such a machine.
-NOT_NESTED = "--ignore tests/test_clean_machine.py --ignore tests/test_readme.py"
+#: Tests that make machines or clones themselves have no place inside such a machine, and a user
+#: namespace cannot be made inside a chroot (kernel/user_namespace.c, create_user_ns).
+NOT_NESTED = (
+    "--ignore tests/test_clean_machine.py --ignore tests/test_readme.py "
+    "--deselect tests/test_rough_live.py::test_a_user_namespace_of_an_ordinary_user"
+)
 
 
 def audits(here: Machine, user: str) -> None:

@@ -259,8 +259,11 @@ def test_ctrl_c_at_any_time_gives_no_traceback(after: float) -> None:
     process = subprocess.Popen(
         [*COMMAND[:1], "-X", "importtime", *COMMAND[1:], "--interval", "30"],
         # Python warns of a file of its own, cut short in an import, only when told to
-        env=environment(PYTHONWARNINGS=""), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(PYTHONWARNINGS=""),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     while "rstaudit.cli.main" not in process.stderr.readline():
         pass

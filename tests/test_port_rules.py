@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rstaudit.model.names import SERVICES, SOCKETS
+from rstaudit.model.names import OWNERS, SERVICES, SOCKETS
 from rstaudit.model.rule import Outcome, Severity
 from rstaudit.model.sockets import SocketTable
 from rstaudit.rules.ports import RULES
@@ -179,7 +179,7 @@ def test_service_port_of_etc_services_counts_as_kept() -> None:
     """A port in the kernel's own range counts when /etc/services gives it to a service."""
     from support.rows import listen_row, table_of
 
-    facts = {SOCKETS: table_of(listen_row(50000)), SERVICES: frozenset({50000})}
+    facts = {SOCKETS: table_of(listen_row(50000)), SERVICES: frozenset({50000}), OWNERS: {}}
     sysctls = {
         RANGE: "32768 60999", "net.ipv4.ip_local_reserved_ports": "", REUSE: 2, TIMESTAMPS: 1,
     }  # fmt: skip

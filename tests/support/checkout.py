@@ -33,19 +33,24 @@ def project_files() -> list[str]:
     )
     if listed.returncode != 0:  # not a clone, but what a release's archive holds
         return [str(path.relative_to(PROJECT)) for path in PROJECT.rglob("*") if is_source(path)]
-    return [name for name in listed.stdout.split("\0") if name and (PROJECT / name).is_file()]
+    return [name for name in listed.stdout.split("\0") if name and is_entry(PROJECT / name)]
 
 
 def is_source(path: Path) -> bool:
     """Whether this is a file that no tool of ours made."""
-    return path.is_file() and not MADE & set(path.relative_to(PROJECT).parts)
+    return is_entry(path) and not MADE & set(path.relative_to(PROJECT).parts)
+
+
+def is_entry(path: Path) -> bool:
+    """A file or a link, wherever the link points: recorded hosts hold links into nowhere."""
+    return path.is_file() or path.is_symlink()
 
 
 def copy_project(target: Path) -> Path:
     """Copy the project without anything it made (no .venv, no caches) to `target`."""
     for name in project_files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(PROJECT / name, target / name)
+        shutil.copy2(PROJECT / name, target / name, follow_symlinks=False)
     return target
 
 

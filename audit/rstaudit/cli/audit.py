@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rstaudit.cli import choose
 from rstaudit.cli.errors import UsageError
+from rstaudit.cli.interrupt import catch_it
 from rstaudit.cli.output import check_writable, show, width, write
 from rstaudit.cli.parser import one_of, seconds, whole_seconds
 from rstaudit.model.rule import HostReport, Severity
@@ -87,6 +88,7 @@ def _audit(source: _Here | Spaces, arguments: argparse.Namespace) -> Audit:
     def judge(host: HostState) -> HostReport:
         return _judge(host, profile, chosen, arguments.path_idle)
 
+    catch_it()
     with _progress(source.interval, quiet=arguments.quiet):
         reports, interrupted = source.reports(judge, chosen)
     notes: tuple[str, ...] = (_INTERRUPTED,) if interrupted else ()
@@ -130,6 +132,7 @@ def _begin(arguments: argparse.Namespace) -> _Here | Spaces:
     if arguments.all_netns or arguments.netns is not None:
         from rstaudit.cli.namespaces import Spaces
 
+        catch_it()  # the children it starts must not outlive us
         return Spaces(arguments.netns, options, everything=arguments.all_netns)
     try:
         return _Here(Collection(options))

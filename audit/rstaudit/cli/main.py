@@ -42,6 +42,10 @@ def entry() -> NoReturn:
 
     gc.disable()  # one short run makes no cycles worth a tenth of its time
     sys.dont_write_bytecode = True  # an audit writes nothing, caches of its own modules included
+    if sys.argv[1:2] not in (["--version"], ["-V"]):
+        from rstaudit.cli.interrupt import let_it_kill
+
+        let_it_kill()
     status = main()
     if status == INTERRUPTED:
         import signal
@@ -49,7 +53,9 @@ def entry() -> NoReturn:
         # die of the signal itself: a shell loop around us stops too
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    sys.exit(status)
+    # Everything is written and closed by now. Tearing down the interpreter object by object only
+    # does what the kernel does anyway, and takes a tenth of the time of an audit.
+    os._exit(status)
 
 
 def main(argv: list[str] | None = None) -> int:

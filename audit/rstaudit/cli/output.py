@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from rstaudit.cli.errors import UsageError
+from rstaudit.cli.interrupt import catch_it
 
 TYPE_CHECKING = False  # typing itself would cost every command 3 ms
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _write_file(data: bytes, path: str) -> None:
         with open(path, "wb") as file:
             file.write(data)
         return
+    catch_it()  # the temporary file must not outlive us
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.tmp")

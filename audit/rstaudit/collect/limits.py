@@ -23,9 +23,10 @@ def collect_limits(
     """
     found: list[Limits] = []
     unreadable = 0
+    sized = tree.live and _kernel_says_sizes()
     for pid in map(int, filter(str.isdecimal, tree.names("/proc", LIMITS.name))):
         try:
-            if (limits := _limits(tree, pid, counts)) is not None:
+            if (limits := _limits(tree, pid, counts, sized)) is not None:
                 found.append(limits)
         except MissingFact as missing:
             unreadable += missing.gap.reason not in ("absent", "not-recorded")
@@ -46,28 +47,34 @@ def _gap(tree: Tree, readable: int, unreadable: int) -> Gap | None:
     return None
 
 
-def _limits(tree: Tree, pid: int, counts: Mapping[int, int] | None) -> Limits | None:
+def _kernel_says_sizes() -> bool:
+    """Whether the size of /proc/PID/fd is the number of descriptors: from 6.2 on.
+
+    Everybody may see it (fs/proc/fd.c, proc_readfd_count). Older kernels say 0 of every process.
+    """
+    try:
+        return os.stat("/proc/self/fd").st_size > 0
+    except OSError:
+        return False
+
+
+def _limits(tree: Tree, pid: int, counts: Mapping[int, int] | None, sized: bool) -> Limits | None:
     """One process; None where nothing is open, as in kernel threads."""
     count = counts.get(pid) if counts is not None else None
     if count is None:
-        count = _count(tree, pid)
+        count = _count(tree, pid, sized)
     if count == 0:
         return None
     soft, hard = parse_open_files(tree.text(f"/proc/{pid}/limits"))
     return Limits(pid, tree.text(f"/proc/{pid}/comm").removesuffix("\n"), count, soft, hard)
 
 
-def _count(tree: Tree, pid: int) -> int:
-    """Open descriptors of ``pid``; raises MissingFact.
-
-    From 6.2 on the size of the directory is their number, and everybody may see it (fs/proc/fd.c,
-    proc_readfd_count). An empty directory and an older kernel both say 0.
-    """
+def _count(tree: Tree, pid: int, sized: bool) -> int:
+    """Open descriptors of ``pid``; raises MissingFact."""
     path = f"/proc/{pid}/fd"
-    if tree.live:
+    if sized:
         try:
-            if size := os.stat(path).st_size:
-                return size
+            return os.stat(path).st_size
         except OSError:
             pass  # `names` says why
     return len(tree.names(path, LIMITS.name))

@@ -67,8 +67,10 @@ class Tree:
 
     def link(self, path: str) -> str | None:
         """Where the link at ``path`` points (not followed further); None if it is no link."""
-        head, tail = os.path.split(path)
         try:
+            if self.live:
+                return os.readlink(path)
+            head, tail = os.path.split(path)
             return os.readlink(os.path.join(self.where(head), tail))
         except OSError:
             return None

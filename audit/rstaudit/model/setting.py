@@ -185,20 +185,16 @@ class Setting(NamedTuple):
         """As `default`, told from the other ``running`` sysctls where it depends on memory.
 
         A negative tcp_ehash_entries is a table shared with the initial network namespace
-        (Documentation/networking/ip-sysctl.rst). Of two keys with one default the smaller may
-        have been lowered, so it says nothing about the larger.
+        (Documentation/networking/ip-sysctl.rst).
         """
         known = self.default(kernel)
         if known is not None:
             return known
         for key, divisor in self.follows:
             try:
-                told = abs(int(running[key])) // divisor
-                if divisor == 1 and told < int(running.get(self.key, told)):
-                    continue
+                return str(abs(int(running[key])) // divisor)
             except (KeyError, ValueError):
                 continue
-            return str(told)
         return None
 
     def exists(self, kernel: Kernel) -> bool | None:

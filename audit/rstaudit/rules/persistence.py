@@ -53,7 +53,7 @@ def running_differs_from_boot(ctx: Context) -> Iterator[Finding]:
         if key in persisted.tuners or key not in running or not judged(ctx, key):
             continue
         if not same(key, running[key], line.value):
-            yield _drift(key, running[key].strip(), line)
+            yield _drift(key, " ".join(running[key].split()), line)
     if not persisted.gaps:
         yield from _unpersisted(ctx, persisted)
     complete(persisted)
@@ -80,7 +80,7 @@ def _unpersisted(ctx: Context, persisted: Persisted) -> Iterator[Finding]:
     set_somewhere = {*persisted.boot_values, *persisted.tuners}
     set_somewhere.update(line.key for line, _ in persisted.lost)
     for key, setting in sorted(ctx.settings.items()):
-        have = ctx.host.sysctls.get(key, "").strip()
+        have = " ".join(ctx.host.sysctls.get(key, "").split())
         if not have or not key.startswith("net.") or key in set_somewhere:
             continue
         default = setting.default(ctx.host.kernel)

@@ -183,7 +183,7 @@ def value_out_of_range(ctx: Context) -> Iterator[Finding]:
 
     Confirm: `sysctl KEY`.
 
-    Leave alone: nothing.
+    Leave alone: nothing; no such value does what anybody wants.
 
     References: net/ipv4/sysctl_net_ipv4.c; measured on 6.18: tcp_fin_timeout -1,
     tcp_max_tw_buckets 0, tcp_timestamps 3, tcp_syncookies 3, tcp_keepalive_time 0 are accepted
@@ -199,7 +199,7 @@ def value_out_of_range(ctx: Context) -> Iterator[Finding]:
         ):
             low, high = setting.valid
             if any(not low <= number <= high for number in numbers_of(value)):
-                yield _outside(ctx.host.kernel, setting, value.strip(), place)
+                yield _outside(ctx.host.kernel, setting, " ".join(value.split()), place)
                 break
     complete(persisted)
     ranged = [key for key, entry in ctx.settings.items() if entry.valid and key.startswith("net.")]

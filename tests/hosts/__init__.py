@@ -1,0 +1,1 @@
+"""Made host trees of several kernels, and what writes them."""
