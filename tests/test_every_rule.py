@@ -15,6 +15,7 @@ import pytest
 from rstaudit.catalogue.load import devices, profiles, settings
 from rstaudit.cli.main import main
 from rstaudit.model.facts import HostState
+from rstaudit.model.names import HOST_SYSCTLS
 from rstaudit.model.rule import Finding, Outcome, Result
 from rstaudit.rules import (
     closing,
@@ -23,6 +24,7 @@ from rstaudit.rules import (
     limits,
     linger,
     listen,
+    namespaces,
     persistence,
     ports,
     reuse,
@@ -46,6 +48,7 @@ each_rule = pytest.mark.parametrize("rule", RULES, ids=IDS)
 FAMILIES = {
     ports: "1", listen: "2", closing: "3", idle: "4", conntrack: "5", persistence: "6", stale: "6",
     limits: "7", reuse: "1", linger: "3", timeouts: "4", stalls: "4",
+    namespaces: "6",
 }  # fmt: skip
 
 #: What the audit promises -> the rules that keep the promise.
@@ -92,6 +95,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     "advice that does not do what is believed": ("RST606",),
     "another manager owning the same key": ("RST607",),
     "what boot really does to a value": ("RST608", "RST609"),
+    "the host is tuned, this container is not": ("RST610",),
     "descriptors": ("RST701", "RST705"),
     "tcp_mem pressure": ("RST702",),
     "max_orphans lowered": ("RST703",),
@@ -122,8 +126,12 @@ def silent(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[Outcome
             for one in (host, better):
                 for rule, result in _run(_seen(one, profile)).items():
                     found[rule].add(result.outcome)
-    for rule, result in _run(context_of(exemplary_host(tmp_path_factory.mktemp("new")))).items():
-        found[rule].add(result.outcome)
+    exemplary = exemplary_host(tmp_path_factory.mktemp("new"))
+    as_on_the_host = {**exemplary.facts, HOST_SYSCTLS.name: exemplary.sysctls}
+    inside = exemplary._replace(initial=False, netns="net:[1]", facts=as_on_the_host)
+    for host in (exemplary, inside):
+        for rule, result in _run(context_of(host)).items():
+            found[rule].add(result.outcome)
     return found
 
 
@@ -165,7 +173,8 @@ def test_an_exemplary_gateway_has_no_finding(tmp_path: Path) -> None:
     """NAT, a known path, a profile of its own, a raised somaxconn: all of it done right."""
     results = _run(context_of(exemplary_host(tmp_path))).values()
     assert {r.rule: r.reason for r in results if r.outcome is not Outcome.PASS} == {
-        "RST704": "profile mine does not judge net.ipv4.tcp_challenge_ack_limit on kernel 6.18"
+        "RST610": "this is the initial network namespace",
+        "RST704": "profile mine does not judge net.ipv4.tcp_challenge_ack_limit on kernel 6.18",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rstaudit.catalogue.user_profile import parse_profile
@@ -9,6 +10,7 @@ from rstaudit.model.facts import HostState
 from rstaudit.model.names import (
     CLOUD,
     FIREWALL,
+    HOST_SYSCTLS,
     LIMITS,
     OPTIONS,
     OWNERS,
@@ -159,8 +161,11 @@ def _variants(host: HostState) -> list[HostState]:
     not_reused = {SOCKETS.name: table_of(*(
         row(TIME_WAIT, _US, 32768 + n, _BACKEND, 5432, timer=(3, 50_000, 0)) for n in range(500)
     ))}  # fmt: skip
+    not_tuned = {HOST_SYSCTLS.name: {"net.ipv4.tcp_tw_reuse": "1"}}
     wide = {"net.ipv4.ip_local_port_range": "32768\t60999"}
     return [
+        _with(host, {"net.ipv4.tcp_tw_reuse": "2"}, not_tuned)._replace(
+            initial=False, netns="net:[1]"),
         _with(host, wide, bound),
         _with(host, wide, not_reused),
         _with(host, {"net.ipv4.tcp_tw_reuse": "1", "net.core.somaxconn": "8192"},
@@ -176,7 +181,7 @@ def _variants(host: HostState) -> list[HostState]:
     ]  # fmt: skip
 
 
-def _with(host: HostState, sysctls: dict[str, str], facts: dict[str, object]) -> HostState:
+def _with(host: HostState, sysctls: dict[str, str], facts: Mapping[str, object]) -> HostState:
     return host._replace(
         sysctls={**host.sysctls, **sysctls}, facts={**host.facts, **facts}
     )  # fmt: skip

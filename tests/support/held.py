@@ -11,6 +11,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rstaudit.collect.sockopts import Held
@@ -20,9 +21,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def held(child: subprocess.Popen[str], family: int = socket.AF_INET) -> list[Held]:
-    """All sockets of a child, the lowest descriptor first."""
-    folder = Path(f"/proc/{child.pid}/fd")
-    links = {int(entry.name): os.readlink(entry) for entry in folder.iterdir()}
+    """All sockets of a child, the lowest descriptor first; without those closed meanwhile."""
+    links = {}
+    for entry in Path(f"/proc/{child.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links[int(entry.name)] = os.readlink(entry)
     return [
         Held(fd, int(links[fd][8:-1]), family)
         for fd in sorted(links)

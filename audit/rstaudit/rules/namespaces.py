@@ -51,7 +51,10 @@ def namespace_not_tuned(ctx: Context) -> Iterator[Finding]:
             unread += [gap] if gap.reason not in NOTHING_TO_JUDGE else []
         elif ctx.has(key):
             compared += 1
-            yield from _compare(ctx, key, there)
+            try:
+                yield from _compare(ctx, key, there)
+            except MissingFact as missing:
+                unread.append(missing.gap)
     if unread:
         raise MissingFact(unread[0])
     if not compared:
@@ -79,7 +82,7 @@ def _own(ctx: Context, key: str) -> bool:
 def _compare(ctx: Context, key: str, there: Mapping[str, str]) -> Iterator[Finding]:
     ours, theirs = _verdict(ctx, key, ctx.host.sysctls), _verdict(ctx, key, there)
     here, host = (" ".join(values[key].split()) for values in (ctx.host.sysctls, there))
-    if ours is None or theirs is None or not ours.failed or theirs.failed or here == host:
+    if not ours.failed or theirs.failed or here == host:
         return
     wanted = str(ours.wanted)
     yield Finding(
@@ -90,10 +93,11 @@ def _compare(ctx: Context, key: str, there: Mapping[str, str]) -> Iterator[Findi
     )
 
 
-def _verdict(ctx: Context, key: str, running: Mapping[str, str]) -> Verdict | None:
-    """What the profile says of a value; None where it is no numbers."""
+def _verdict(ctx: Context, key: str, running: Mapping[str, str]) -> Verdict:
+    """What the profile says of a value; raises MissingFact where it is no numbers."""
     try:
         expectation = ctx.profile.expectations[key]
         return judge(key, expectation, ctx.host.kernel, running, ctx.settings)
     except ValueError:
-        return None
+        detail = f"{key} holds {running[key]!r}, not numbers"
+        raise MissingFact(Gap(f"sysctl:{key}", "malformed", detail)) from None
