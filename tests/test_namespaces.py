@@ -100,9 +100,9 @@ def test_what_could_not_be_read_is_unknown() -> None:
     assert compared(128, 65535, sysctls={}, gaps=[gap]).outcome is Outcome.UNKNOWN
 
 
-def test_a_value_that_is_no_number_is_not_compared() -> None:
-    """The rule about that key says so itself."""
-    assert compared("x", 65535).outcome is Outcome.PASS
+def test_a_value_that_is_no_number_is_unknown() -> None:
+    """What cannot be compared does not count as equal."""
+    assert compared("x", 65535).outcome is Outcome.UNKNOWN
 
 
 def test_several_namespaces_have_one_verdict_first() -> None:
