@@ -170,8 +170,9 @@ def test_shared_sockets_are_no_growth() -> None:
         inherited = tuple(accepted.fileno() for _, accepted in pairs)
         with python_child(code, pass_fds=inherited):
             result = live_result("RST301", interval=0.2)
-        assert {finding.evidence["close_wait"] for finding in result.findings} == {12, 11}
-        assert [finding.evidence["added"] for finding in result.findings] == [0, 0]
+        # which of the two the shared ones count for depends on which pid is lower
+        assert sum(int(str(finding.evidence["close_wait"])) for finding in result.findings) == 23
+        assert {finding.evidence["added"] for finding in result.findings} == {0}
         for _, accepted in pairs:
             accepted.close()
 

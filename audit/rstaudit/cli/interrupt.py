@@ -6,16 +6,17 @@ traceback and goes on; and a program that is still loading has nothing to say.
 
 from __future__ import annotations
 
-import signal
+# What `signal` wraps: importing that one takes milliseconds in which Ctrl-C would be a traceback.
+import _signal  # type: ignore[import-not-found]  # typeshed knows only `signal`
 
 
 def let_it_kill() -> None:
     """From now on Ctrl-C ends the process at once, unless whoever started it ignores Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def catch_it() -> None:
     """From now on Ctrl-C is KeyboardInterrupt again."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)

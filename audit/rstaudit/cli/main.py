@@ -38,14 +38,13 @@ USAGE, INTERNAL, INTERRUPTED = 2, 4, 130
 
 def entry() -> NoReturn:
     """The console script: run `main`, and end the way the shell expects."""
+    sys.dont_write_bytecode = True  # an audit writes nothing, caches of its own modules included
+    from rstaudit.cli.interrupt import let_it_kill
+
+    let_it_kill()
     import gc
 
     gc.disable()  # one short run makes no cycles worth a tenth of its time
-    sys.dont_write_bytecode = True  # an audit writes nothing, caches of its own modules included
-    if sys.argv[1:2] not in (["--version"], ["-V"]):
-        from rstaudit.cli.interrupt import let_it_kill
-
-        let_it_kill()
     status = main()
     if status == INTERRUPTED:
         import signal
