@@ -20,7 +20,7 @@ def collect_later(
     ``since`` is when ``first`` was had (time.monotonic). Raises `MissingFact` as
     `collect_sockets`.
     """
-    waiting = set(collect_states(CLOSE_WAIT).families())
+    waiting = set(collect_states(CLOSE_WAIT).families)
     seconds = time.monotonic() - since
     holders = (owners.get(sock.inode) for sock in first.select(CLOSE_WAIT))
     pids = {min(found).pid for found in holders if found}

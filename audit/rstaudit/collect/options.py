@@ -32,7 +32,7 @@ def read_options(
 
 def _wanted(table: SocketTable, held: Mapping[int, Mapping[int, int]]) -> dict[int, list[Held]]:
     """The TCP sockets of this namespace by pid; other sockets are never touched."""
-    families = table.families()
+    families = dict(table.families)
     wanted: dict[int, list[Held]] = {}
     for pid in sorted(held):
         mine = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -97,11 +98,15 @@ def _target(folder: int, name: str) -> str:
 
 
 def _sockets(names: list[str], targets: list[str]) -> dict[int, int]:
-    return {
-        int(name): int(target[8:-1])
+    pairs = [
+        (name, target[8:-1])
         for name, target in zip(names, targets, strict=True)
-        if target.startswith("socket:[") and target[8:-1].isdecimal() and name.isdecimal()
-    }
+        if target[:8] == "socket:["
+    ]
+    try:
+        return {int(name): int(inode) for name, inode in pairs}
+    except ValueError:  # a recorded tree may hold anything
+        return {int(n): int(i) for n, i in pairs if n.isdecimal() and i.isdecimal()}
 
 
 def owner_of(tree: Tree, pid: int, *, cmdline: bool = False) -> Owner:
@@ -119,9 +124,13 @@ def _owner(tree: Tree, pid: int, users: _Users, cmdline: bool) -> Owner:
 def _place(tree: Tree, pid: int) -> Place:
     """The unit and the container of a process; neither where that cannot be read."""
     try:
-        return parse_cgroup(_quiet(tree, f"/proc/{pid}/cgroup"))
+        return _parse_cgroup(_quiet(tree, f"/proc/{pid}/cgroup"))
     except ParseError:
         return Place(None, None)
+
+
+#: The workers of a program are all in one place, so the same text comes again and again.
+_parse_cgroup = lru_cache(maxsize=256)(parse_cgroup)
 
 
 def _quiet(tree: Tree, path: str) -> str:

@@ -49,7 +49,7 @@ def in_threads(
 
 def _lost(table: SocketTable, owners: Mapping[int, tuple[Owner, ...]]) -> set[int]:
     """Inodes without an owner, of sockets that were there when the descriptors were read."""
-    lost = table.families().keys() - owners.keys()
+    lost = table.families.keys() - owners.keys()
     if not lost:
         return set()
     blob = table.blob

@@ -6,6 +6,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import repeat
 from typing import NamedTuple
 
@@ -183,7 +184,8 @@ class SocketTable:
                 for start in starts:
                     yield start, start + length
 
-    def families(self) -> dict[int, int]:
+    @cached_property
+    def families(self) -> Mapping[int, int]:
         """Address family by inode, of every socket that a descriptor may point to."""
         blob = self.blob
         starts = [start for runs in self._runs.values() for run in runs for start in run.starts]
