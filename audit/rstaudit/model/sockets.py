@@ -7,7 +7,6 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import repeat
 from typing import NamedTuple
 
 # include/net/tcp_states.h
@@ -188,9 +187,12 @@ class SocketTable:
     def families(self) -> Mapping[int, int]:
         """Address family by inode, of every socket that a descriptor may point to."""
         blob = self.blob
-        starts = [start for runs in self._runs.values() for run in runs for start in run.starts]
-        inodes = [inode for (inode,) in map(_INODE.unpack_from, repeat(blob), starts)]
-        found = dict(zip(inodes, map(blob.__getitem__, starts), strict=True))
+        found: dict[int, int] = {}
+        for starts, _ in (run for runs in self._runs.values() for run in runs):
+            step = starts.step if len(starts) > 1 else ROW_SIZE
+            rows = blob[starts[0] : starts[-1] + ROW_SIZE]
+            inodes = memoryview(rows).cast("I")[_INODE_WORD :: step // 4]
+            found.update(zip(inodes.tolist(), rows[::step], strict=True))
         found.pop(0, None)  # in nobody's hands
         return found
 
@@ -282,7 +284,7 @@ def decode(blob: bytes, offset: int, end: int, *, details: bool = False) -> Sock
 _ATTRIBUTE = struct.Struct("=HH")
 _LAST_DATA = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv
 _SKMEMINFO = struct.Struct("=9I")
-_INODE = struct.Struct("=68xI")
+_INODE_WORD = 17  # of the eighteen 32-bit words of a row, the last
 _FIRST_BIT = 1 if sys.byteorder == "little" else 0x80
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from rstaudit.model.facts import Gap, MissingFact
 from rstaudit.model.names import OPTIONS, OWNERS, SOCKETS
@@ -131,10 +132,19 @@ def bind_before_connect(ctx: Context) -> Iterator[Finding]:
 
 
 def _any_of_other_parity(table: SocketTable, low: int) -> bool:
-    """A quick look at the last byte of each local port: without bind() the answer is mostly no."""
+    """A quick look at the last byte of each local port: without bind() the answer is mostly no.
+
+    Accepted connections, which have their listener's port, are passed over.
+    """
     blob = table.blob
-    other = sum((blob[start + 5] ^ low) & 1 for start, _ in table.places(*_OUTGOING))
-    return other >= _SAME_PARITY
+    listening = {blob[start + 4 : start + 6] for start, _ in table.places(LISTEN)}
+    other = (
+        blob[start + 4 : start + 6]
+        for start, _ in table.places(*_OUTGOING)
+        if (blob[start + 5] ^ low) & 1
+    )
+    enough = islice((port for port in other if port not in listening), _SAME_PARITY)
+    return sum(1 for _ in enough) == _SAME_PARITY
 
 
 def _chosen_by_bind(ports: set[int], services: set[int], low: int) -> bool:
