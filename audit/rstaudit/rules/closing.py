@@ -249,7 +249,8 @@ def resets_sent(ctx: Context) -> Iterator[Finding]:
     Confirm: `nstat -az TcpOutRsts 'TcpExtTCPAbort*'`, twice.
 
     Leave alone: many resets are harmless, such as those to a TLS close_notify that arrives
-    after close(), or to port scans.
+    after close(), to port scans, or of a proxy: HAProxy resets its kept connections to servers
+    when the clients are gone, unless `http-reuse always` shares them.
 
     References: net/ipv4/tcp.c __tcp_close(); net/ipv4/tcp_timer.c tcp_write_err(); measured on
     6.18: each kind moved exactly its own counter
