@@ -18,12 +18,17 @@ GUNICORN_PORT, NODE_PORT, FORKER_PORT = 8000, 3000, 7000
 
 
 def nginx(
-    folder: Path, server: str, *, listen: str = "", location: str = 'return 200 "ok"'
+    folder: Path,
+    server: str,
+    *,
+    listen: str = "",
+    location: str = 'return 200 "ok"',
+    workers: int = 1,
 ) -> AbstractContextManager[Program]:
-    """Nginx with one worker; ``server`` and ``location`` are lines of those blocks."""
+    """Nginx, usually with one worker; ``server`` and ``location`` are lines of those blocks."""
     config = folder / "nginx.conf"
     config.write_text(f"""\
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+daemon off; worker_processes {workers}; pid {folder}/nginx.pid; error_log {folder}/error.log;
 user root;
 events {{ worker_connections 256; }}
 http {{
@@ -140,10 +145,20 @@ def http_client(folder: Path, manner: str) -> Iterator[Program]:
 
 def forker(folder: Path, *how: str) -> AbstractContextManager[Program]:
     """A server in C that forks for each connection, compiled here; see forker.c for ``how``."""
-    binary = folder / "forker"
+    command = (_compiled(folder, "forker"), SERVER, str(FORKER_PORT), *how)
+    return program(*command, folder=folder, port=FORKER_PORT)
+
+
+def impatient(folder: Path, port: int, milliseconds: int) -> AbstractContextManager[Program]:
+    """A client in C whose connect() gives up after ``milliseconds``, and tries again."""
+    command = (_compiled(folder, "impatient"), SERVER, str(port), str(milliseconds))
+    return program(*command, folder=folder)
+
+
+def _compiled(folder: Path, name: str) -> str:
+    binary = folder / name
     if not binary.exists():
-        source = str(Path(__file__).with_name("forker.c"))
+        source = str(Path(__file__).with_name(f"{name}.c"))
         gcc = [installed("gcc"), "-Wall", "-Werror", "-O1", source, "-o", str(binary)]
         subprocess.run(gcc, check=True)
-    command = (str(binary), SERVER, str(FORKER_PORT), *how)
-    return program(*command, folder=folder, port=FORKER_PORT)
+    return str(binary)
