@@ -57,14 +57,17 @@ def test_gunicorn_with_a_small_backlog(
 
 
 def test_a_client_whose_leak_grows(tmp_path: Path) -> None:
-    """Responses forgotten every 20 ms: the second sample says how fast, and for how long yet."""
+    """Responses forgotten every 20 ms: how fast it grows, and that their close() will reset."""
     with (
         services.nginx(tmp_path, ""),
         services.http_client(tmp_path, "leaks") as client,
     ):
-        finding = blamed(audit("--interval", "1"), "RST301", client, "python")
+        found = audit("--interval", "1")
+        finding = blamed(found, "RST301", client, "python")
         assert int(str(finding.evidence["added"])) > 5
         assert "a second" in finding.message
+        unread = blamed(found, "RST302", client, "python")
+        assert int(str(unread.evidence["unread_bytes"])) > 0
 
 
 @pytest.mark.parametrize(("milliseconds", "early"), [(300, True), (5000, False)])
