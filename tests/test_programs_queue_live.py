@@ -57,17 +57,30 @@ def test_gunicorn_with_a_small_backlog(
 
 
 def test_a_client_whose_leak_grows(tmp_path: Path) -> None:
-    """Responses forgotten every 20 ms: how fast it grows, and that their close() will reset."""
+    """Responses forgotten every 20 ms: the second sample says how fast, and for how long yet."""
     with (
         services.nginx(tmp_path, ""),
         services.http_client(tmp_path, "leaks") as client,
     ):
-        found = audit("--interval", "1")
-        finding = blamed(found, "RST301", client, "python")
+        finding = blamed(audit("--interval", "1"), "RST301", client, "python")
         assert int(str(finding.evidence["added"])) > 5
         assert "a second" in finding.message
-        unread = blamed(found, "RST302", client, "python")
-        assert int(str(unread.evidence["unread_bytes"])) > 0
+
+
+@pytest.mark.parametrize(("manner", "resets"), [("forgets", True), ("closes", False)])
+def test_a_client_that_leaves_responses_unread(manner: str, resets: bool, tmp_path: Path) -> None:
+    """Most of a long response stays in the receive queue: closing it will reset."""
+    (tmp_path / "long").write_text("x" * 40_000)
+    with (
+        services.nginx(tmp_path, "", location="try_files /long =404"),
+        services.http_client(tmp_path, manner) as client,
+    ):
+        found = judged("client")
+        if resets:
+            finding = blamed(found, "RST302", client, "python")
+            assert int(str(finding.evidence["unread_bytes"])) > 20 * 20_000
+        else:
+            assert not of(found, "RST302")
 
 
 @pytest.mark.parametrize(("milliseconds", "early"), [(300, True), (5000, False)])
