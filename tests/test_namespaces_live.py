@@ -33,7 +33,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA = DOCS / "schema" / "audit.schema.json"
 PAGE = DOCS / "namespaces.md"
 
-BLUE, RED = "rstaudit-blue", "rstaudit-red"
+BLUE, RED = (f"{colour}-{os.getpid()}" for colour in ("blue", "red"))
 UNSHARE = ("unshare", "--net", "--fork", "sh", "-c", 'ip link set lo up; exec "$@"', "sh")
 CONTAINER = (
     "unshare", "--net", "--pid", "--mount-proc", "--fork", "--kill-child",
