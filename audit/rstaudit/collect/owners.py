@@ -14,6 +14,7 @@ from rstaudit.model.facts import Gap
 from rstaudit.model.sockets import STATE_NAMES, TIME_WAIT, Owner, SocketTable
 from rstaudit.parse.cgroup import Place, parse_cgroup
 from rstaudit.parse.errors import ParseError
+from rstaudit.parse.process import parse_uid
 
 #: What reading says of a process that has ended.
 _GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
@@ -154,11 +155,11 @@ class _Users:
 
     def of(self, pid: int) -> str:
         """The effective user of a process; ``?`` when it is gone."""
-        for line in _quiet(self._tree, f"/proc/{pid}/status").splitlines():
-            if line.startswith("Uid:"):
-                words = line.split()
-                return self._names.get(words[2], words[2]) if len(words) > 2 else "?"
-        return "?"
+        try:
+            number = str(parse_uid(_quiet(self._tree, f"/proc/{pid}/status")))
+        except ParseError:
+            return "?"
+        return self._names.get(number, number)
 
 
 def _gap(tree: Tree, errors: list[OSError]) -> Gap | None:

@@ -82,10 +82,8 @@ CLOUD = Fact[str]("cloud")
 HOST_SYSCTLS = Fact[Mapping[str, str]]("host-sysctls")
 #: Seconds since boot.
 UPTIME = Fact[float]("uptime")
-#: Memory page size in bytes.
-PAGE_SIZE = Fact[int]("page-size")
 
 ALL: tuple[Fact[object], ...] = (
     SOCKETS, OWNERS, HELD, OPTIONS, LATER, COUNTERS, PERSISTED, FIREWALL, LIMITS, CONTAINER,
-    SERVICES, CLOUD, HOST_SYSCTLS, UPTIME, PAGE_SIZE,
+    SERVICES, CLOUD, HOST_SYSCTLS, UPTIME,
 )  # fmt: skip

@@ -23,8 +23,8 @@ from rstaudit.model.sockets import (
     TIMER_PROBE0,
     TIMER_RETRANSMIT,
     Socket,
-    is_loopback,
 )
+from rstaudit.rules.idle import within_host
 
 #: Seconds after which unread bytes count as left lying.
 _LYING = 10
@@ -174,7 +174,7 @@ def _dead_peer(sock: Socket, options: SocketOptions | None) -> Iterator[str]:
         yield f"first probe after {options.keepidle} s, reset after {lost} s without an answer"
     elif sock.timer == TIMER_KEEPALIVE:
         yield "keepalive is on"
-    elif sock.timer == TIMER_NONE and not (is_loopback(sock.src) or sock.src == sock.dst):
+    elif sock.timer == TIMER_NONE and not within_host(sock):
         yield "nothing will notice a dead peer: no keepalive"
 
 
