@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +42,14 @@ CONTAINER = (
     "sh", "-c", 'ip link set lo up; exec "$@"', "sh",
 )  # fmt: skip
 HANGING, DYING, REFUSED, FINE = "hangs", "dies", "refused", "fine"
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """One test at a time among all workers: an audit of every namespace enters all of them."""
+    with (Path(tempfile.gettempdir()) / "rstaudit-tests-namespaces.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def audit(*arguments: str, status: int = 0) -> list[dict[str, Any]]:
