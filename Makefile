@@ -3,7 +3,7 @@ SETUP := ./.ci/setup
 # Targets put their arguments here: make audit ARGS="--profile web"
 ARGS ?=
 
-.PHONY: audit test lint bench soak clean help
+.PHONY: audit test lint bench soak fuzz clean help
 .DEFAULT_GOAL := audit
 
 audit: ## audit this host (sets up what it needs on first use)
@@ -25,6 +25,9 @@ bench: ## measure speed against ss, side by side (as root)
 soak: ## run the slow tests: long kernel timers, a freshly installed system (as root)
 	@$(SETUP) packages
 	@$(SETUP) dev pytest -m slow --timeout 1800 $(ARGS)
+
+fuzz: ## fuzz the reading of captures: an hour, or ARGS=-max_total_time=SECONDS
+	@$(SETUP) dev tests/fuzz/run $(or $(ARGS),-max_total_time=3600)
 
 clean: ## remove what the other targets made
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,9 +16,15 @@ ALLOWED = {
     "catalogue": {"model"},
     "collect": {"parse", "catalogue", "model"},
     "rules": {"parse", "catalogue", "model"},
+    "resets": {"parse", "catalogue", "model"},
     "report": {"parse", "catalogue", "model"},
-    "export": {"report", "collect", "rules", "parse", "catalogue", "model"},
-    "cli": {"export", "report", "collect", "rules", "parse", "catalogue", "model"},
+    "watch": {"resets", "collect", "parse", "catalogue", "model"},
+    "lab": {"watch", "resets", "collect", "rules", "parse", "catalogue", "model"},
+    "export": {"report", "collect", "rules", "resets", "parse", "catalogue", "model"},
+    "cli": {
+        "lab", "watch", "resets", "export", "report", "collect", "rules",
+        "parse", "catalogue", "model",
+    },
 }
 
 

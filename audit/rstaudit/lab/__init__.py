@@ -1,0 +1,1 @@
+"""Every scenario, staged with real sockets in throw-away network namespaces."""

@@ -1,0 +1,1 @@
+"""Why a reset was sent: from packets and from kernel events."""

@@ -1,0 +1,1 @@
+"""Kernel events and socket history to diagnoses."""

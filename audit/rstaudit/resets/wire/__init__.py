@@ -1,0 +1,1 @@
+"""Captured packets to flows to diagnoses."""

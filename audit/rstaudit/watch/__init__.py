@@ -1,0 +1,1 @@
+"""Follow resets live: events, sockets and counters joined."""
