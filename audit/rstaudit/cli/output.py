@@ -19,17 +19,20 @@ _NARROWEST, _WIDEST, _DEFAULT_WIDTH = 60, 200, 80
 
 def show(lines: Iterable[Line], path: str | None = None) -> None:
     """Write styled lines: in colour on a terminal that wants it, else plain."""
+    write(styled(lines, path), path)
+
+
+def styled(lines: Iterable[Line], path: str | None = None) -> str:
+    """The lines as text for ``path`` (None, ``-``: standard output), coloured where that is."""
     from rstaudit.report.layout import coloured, plain
 
     if path in (None, "-") and wants_colour(os.environ):
         lines = list(lines)
         try:
-            text = coloured(lines)
+            return coloured(lines)
         except ImportError:  # rich is not installed: run straight from the source tree
-            text = plain(lines)
-    else:
-        text = plain(lines)
-    write(text, path)
+            pass
+    return plain(lines)
 
 
 def wants_colour(environ: Mapping[str, str]) -> bool:

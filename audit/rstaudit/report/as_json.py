@@ -37,16 +37,17 @@ def dumps(document: object) -> str:
     Lone surrogates (bytes that were no UTF-8) are spelled out as ``\udcff`` in words, and
     numbers that JSON does not have become null.
     """
-    return json.dumps(_clean(document), indent=2, allow_nan=False) + "\n"
+    return json.dumps(clean(document), indent=2, allow_nan=False) + "\n"
 
 
-def _clean(value: object) -> object:
+def clean(value: object) -> object:
+    """``value`` without what JSON has no spelling for, as `dumps` says."""
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_clean(key): _clean(item) for key, item in value.items()}
+        return {clean(key): clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
+        return [clean(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

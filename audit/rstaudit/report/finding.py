@@ -72,6 +72,8 @@ def _value(value: str | float | list[str] | None) -> str:
         more = ", ..." if len(value) > _SHOWN_WORDS else ""
         return ", ".join(map(str, value[:_SHOWN_WORDS])) + more
     if isinstance(value, float):
+        if 0 < abs(value) < 0.01:
+            return f"{value:.2g}"
         return f"{value:.2f}".rstrip("0").rstrip(".")
     return str(value)
 
