@@ -57,10 +57,14 @@ def start_sockets() -> Callable[[], SocketTable]:
     return lambda: _finish(first)
 
 
-def collect_states(*states: int) -> SocketTable:
-    """The sockets in ``states`` (never TIME_WAIT) alone; raises `MissingFact`."""
+def collect_states(*states: int, details: bool = False) -> SocketTable:
+    """The sockets in ``states`` (never TIME_WAIT) alone, with ``details`` tcp_info and memory.
+
+    Raises `MissingFact`.
+    """
     wanted = sum(1 << state for state in states)
-    return _explained(lambda: SocketTable((), *_others(request_by_family(wanted, 0))))
+    asked = WITH_INFO_AND_MEMORY if details else 0
+    return _explained(lambda: SocketTable((), *_others(request_by_family(wanted, asked))))
 
 
 def _finish(first: _Dump) -> SocketTable:

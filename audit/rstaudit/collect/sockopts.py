@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import gc
 import os
 import signal
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -31,6 +34,10 @@ _PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 _TCP_USER_TIMEOUT, _TCP_LINGER2, _TCP_DEFER_ACCEPT, _TCP_FASTOPEN = 18, 8, 9, 23
 _IP_BIND_ADDRESS_NO_PORT, _SO_PROTOCOL, _MPTCP = 24, 38, 262
 
+_SO_COOKIE = 57
+
+_COOKIE = struct.Struct("=Q")
+_LAST_DATA = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv
 _TIMEVAL, _LINGER = struct.Struct("@ll"), struct.Struct("@ii")
 
 #: Answers that are an integer, and those that are a structure; each with its level and name.
@@ -117,6 +124,69 @@ def collect_options(sockets: Mapping[int, Sequence[Held]], budget: Budget) -> Op
     wanted = len({held.inode for several in sockets.values() for held in several})
     seconds = time.monotonic() - start
     return OptionTable(found, wanted, len(found), len(denied), seconds, cut and wanted > len(found))
+
+
+class Glimpse(NamedTuple):
+    """One socket of another process, found by its cookie: how it is set up, and its tcp_info.
+
+    ``unread`` bytes are waiting for the process; milliseconds since data was sent and received.
+    """
+
+    pid: int
+    options: SocketOptions
+    unread: int
+    sent_ms: int
+    received_ms: int
+
+
+def glimpse(pid: int, fds: Sequence[int], cookie: int, family: int) -> Glimpse | None:
+    """The socket with ``cookie`` among the descriptors ``fds`` of a process.
+
+    None where it is not among them or we may not look. Each socket asked is held as long as
+    those of `collect_options`. The kernel knows cookies from 4.12 (SO_COOKIE).
+    """
+    with _Undisturbed():
+        try:
+            pidfd = _call(_PIDFD_OPEN, pid, 0)
+        except (OSError, MissingFact):
+            return None
+        try:
+            for fd in fds:
+                found = _glimpse(pidfd, fd, cookie, family)
+                if found is not None:
+                    answers, unread, info = found
+                    return Glimpse(pid, _decode(answers), unread, *_LAST_DATA.unpack_from(info))
+        finally:
+            os.close(pidfd)
+    return None
+
+
+def _glimpse(pidfd: int, fd: int, cookie: int, family: int) -> tuple[Answers, int, bytes] | None:
+    """Options, unread bytes and tcp_info of one socket if it is the one with the cookie."""
+    duplicate = _SYSCALL(_PIDFD_GETFD, pidfd, fd, 0)
+    if duplicate < 0:
+        return None
+    try:
+        sock = socket.SocketType(family, _KIND, socket.IPPROTO_TCP, duplicate)
+    except OSError:  # not a socket any more
+        os.close(duplicate)
+        return None
+    try:
+        if _COOKIE.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8))[0] != cookie:
+            return None
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return _answers(sock.getsockopt), _unread(duplicate), info.ljust(104, b"\0")
+    except OSError:  # another protocol
+        return None
+    finally:
+        sock.close()
+
+
+def _unread(fd: int) -> int:
+    """Bytes in the receive queue."""
+    raw = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, raw)
+    return int.from_bytes(raw, sys.byteorder)
 
 
 def _fair(sockets: Mapping[int, Sequence[Held]], limit: int) -> Iterator[tuple[int, list[Held]]]:
