@@ -1,0 +1,1 @@
+"""One module a scenario, or a small family of them."""
