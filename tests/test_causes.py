@@ -38,7 +38,8 @@ BENIGN = {"syn-scan", "unsolicited-segment", "late-segment"}
 #: What a next step may tell people to run: this program as it is now, and standard tools.
 COMMANDS = re.compile(
     r"rstaudit( --only RST\d{3}(,RST\d{3})*| --path-idle \d+)?|ss -\w+( state [a-z-]+)?"
-    r"|nstat -az( (Tcp|MPTcp)\w+)+|nft list ruleset|tcpdump -nn\w*( icmp| '[^']+')?"
+    r"|rstaudit watch( --cause [a-z0-9-]+)?|nstat -az( (Tcp|MPTcp)\w+)+|nft list ruleset"
+    r"|tcpdump (-nn\w*( icmp| '[^']+')?|-w \w+\.pcap tcp)"
 )
 
 SIDES, CALLS = {"resetter", "reset", "waiting"}, {"read", "write", "connect"}
@@ -111,6 +112,7 @@ def test_the_next_step_can_be_run_today(entry: Cause | Error) -> None:
     known = {rule.id for rule in rules()}
     named = {*re.findall(r"RST\d{3}", entry.next_step), *getattr(entry, "rules", ())}
     assert named <= known
+    assert {*re.findall(r"--cause ([a-z0-9-]+)", command)} <= causes().keys()
 
 
 @every_error

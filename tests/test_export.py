@@ -128,7 +128,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sources, "DATA", tmp_path)
     for name, text in (
         ("settings", SETTING), ("value_rules", RULE), ("profiles", PROFILE), ("devices", DEVICE),
-        ("causes", "[]"), ("errors", "[]"),
+        ("causes", "[]"), ("errors", "[]"), ("myths", "[]"),
     ):  # fmt: skip
         (tmp_path / f"{name}.yaml").write_text(text)
     return tmp_path

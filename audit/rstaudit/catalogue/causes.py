@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from rstaudit.catalogue.load import section
-from rstaudit.model.cause import Cause, Error, Report
+from rstaudit.model.cause import Cause, Error, Myth, Report
 
 
 @cache
@@ -20,6 +20,17 @@ def causes() -> dict[str, Cause]:
 def errors() -> tuple[Error, ...]:
     """Every error that `find_error` knows, the ones about resets first."""
     return tuple(Error(**_tuples(entry)) for entry in section("errors"))
+
+
+@cache
+def myths() -> tuple[Myth, ...]:
+    """Every popular claim that was put to the test."""
+    return tuple(Myth(**_tuples(entry)) for entry in section("myths"))
+
+
+def myths_about(name: str) -> list[Myth]:
+    """The claims that concern a setting (by its key) or a cause (by its id)."""
+    return [myth for myth in myths() if name in myth.settings or name in myth.causes]
 
 
 def find_error(text: str) -> Error | None:

@@ -43,10 +43,23 @@ def render() -> dict[Path, str]:
         "devices": [_one("devices", "name", _DEVICE, entry) for entry in sources.load("devices")],
         "causes": sources.load("causes"),
         "errors": sources.load("errors"),
+        "myths": _myths(sources.load("myths"), keys),
     }
     for part, name in _NAMES.items():
         _unique(part, [entry.get(name) for entry in parts[part]])
     return {Path(PATH): json.dumps(parts, indent=1, sort_keys=True) + "\n"}
+
+
+def _myths(entries: Entries, keys: set[str]) -> Entries:
+    found = [_one("myths", "id", _MYTH, entry) for entry in entries]
+    for entry in found:
+        _known(set(entry["settings"]), keys, f"myths.yaml, {entry['id']}")
+    return found
+
+
+def _names(value: object) -> list[str]:
+    """A list of ids, maybe empty."""
+    return [] if value == [] else sources.texts(value)
 
 
 def _defaults(value: object) -> Entries:
@@ -115,6 +128,16 @@ _DEVICE = {
     "at_expiry": Field(sources.text),
     "source": Field(sources.text),
     "probes_count": Field(sources.flag, required=False),
+}
+
+
+_MYTH = {
+    "id": Field(sources.text),
+    "claim": Field(sources.text),
+    "verdict": Field(sources.text),
+    "measured": Field(sources.text),
+    "settings": Field(_names),
+    "causes": Field(_names),
 }
 
 
@@ -248,6 +271,7 @@ _NAMES = {
     "devices": "name",
     "causes": "id",
     "errors": "name",
+    "myths": "id",
 }
 
 

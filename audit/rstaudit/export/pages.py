@@ -13,7 +13,7 @@ from rstaudit.catalogue.load import profiles, settings, value_rules
 from rstaudit.export.markdown import cell, code, flow, plain, slug
 from rstaudit.model.cause import Cause, Report
 from rstaudit.model.setting import Check, Default, Expectation, Profile, Setting
-from rstaudit.report.explain import SIDES
+from rstaudit.report.explain import SIDES, tested
 from rstaudit.rules.context import Rule
 from rstaudit.rules.registry import rules
 
@@ -27,21 +27,21 @@ def render() -> dict[Path, str]:
     """The pages by path; none where there is no clone around the package."""
     if not (ROOT / "pyproject.toml").is_file():
         return {}
-    environment = _environment()
+    templates = environment()
     context = _context()
     folder = ROOT / "docs" / "catalogue"
     return {
-        folder / f"{page}.md": _tidy(environment.get_template(f"{page}.md.j2").render(context))
+        folder / f"{page}.md": tidy(templates.get_template(f"{page}.md.j2").render(context))
         for page in PAGES
     }
 
 
-def _tidy(page: str) -> str:
+def tidy(page: str) -> str:
     """One blank line where the template's branches left several."""
     return re.sub(r"\n{3,}", "\n\n", page).strip() + "\n"
 
 
-def _environment() -> Any:
+def environment() -> Any:
     """Templates in which a name that is not there is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -76,6 +76,7 @@ def _context() -> Mapping[str, Any]:
         "sides": SIDES,
         "judged_keys": judged_keys(),
         "kinds": kinds,
+        "tested": tested,
     }
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rstaudit.export import catalogue, pages
+from rstaudit.export import catalogue, lab_pages, pages
 
 #: Each gives the text of some files by path. Those that read the catalogue through
 #: `rstaudit.catalogue.load` come after the first, which makes what they read.
-RENDERERS: list[Callable[[], Mapping[Path, str]]] = [catalogue.render, pages.render]
+RENDERERS: list[Callable[[], Mapping[Path, str]]] = [
+    catalogue.render,
+    pages.render,
+    lab_pages.render,
+]
 
 #: What to run when a file is stale.
 MEND = "python -m rstaudit.export --write"

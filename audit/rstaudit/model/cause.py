@@ -64,3 +64,18 @@ class Error(NamedTuple):
     causes: tuple[str, ...]
     rules: tuple[str, ...]
     next_step: str
+
+
+class Myth(NamedTuple):
+    """A popular claim, and what the kernel did when it was tested.
+
+    ``id`` is the lab's scenario that repeats the test. ``verdict`` is ``wrong`` or ``half true``;
+    ``measured`` says what happened, with its figures. ``settings`` are keys, ``causes`` ids.
+    """
+
+    id: str
+    claim: str
+    verdict: str
+    measured: str
+    settings: tuple[str, ...]
+    causes: tuple[str, ...]

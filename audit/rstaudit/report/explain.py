@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rstaudit.catalogue.causes import causes, causes_of
+from rstaudit.catalogue.causes import causes, causes_of, myths_about
 from rstaudit.model.cause import Cause, Error, Report
 from rstaudit.model.rule import RuleText, Severity
 from rstaudit.model.setting import Default, Profile, Setting
@@ -64,6 +64,7 @@ def explain_cause(cause: Cause, width: int) -> str:
         _titled("In the kernel", _flow(cause.kernel, width, 2)),
         _titled("Counters", _flow(_counters(cause), width, 2)),
         _titled("What to do", _bullets(cause.fixes, width)),
+        _titled("Put to the test", _bullets(tested(cause.id), width)),
         _next(cause.next_step, width),
         _titled("References", _bullets(cause.references, width)),
         _flow(f"Verified: {cause.verified}.", width),
@@ -99,6 +100,7 @@ def explain_setting(
         _titled("Profiles want", table(("", ""), wanted(setting.key, profiles), width)),
         _titled("Pitfalls", _bullets(setting.pitfalls, width)),
         _titled("Often advised, and wrong", _bullets(setting.wrong_advice, width)),
+        _titled("Put to the test", _bullets(tested(setting.key), width)),
         _titled("Hazards of changing it", _bullets(setting.hazards, width)),
         _next(judge, width),
         _titled("References", _bullets(setting.references, width)),
@@ -138,6 +140,14 @@ def wanted(key: str, profiles: Iterable[Profile]) -> list[tuple[str, str]]:
             words.append(f"tune writes {expectation.recommend}")
         rows.append((profile.name, ". ".join(["; ".join(words), *filter(None, [expectation.why])])))
     return rows
+
+
+def tested(name: str) -> list[str]:
+    """The claims about a setting or a cause that were tested: claim, verdict, what happened."""
+    return [
+        f'"{myth.claim}" This is {myth.verdict}. {myth.measured} (rstaudit lab run {myth.id})'
+        for myth in myths_about(name)
+    ]
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rstaudit.catalogue.causes import causes, causes_of
+from rstaudit.catalogue.causes import causes, causes_of, myths_about
 from rstaudit.model.cause import Cause, Error, Report
 from rstaudit.model.setting import Change, Default, Profile, Setting
 from rstaudit.report.explain import RuleCard
@@ -35,7 +35,7 @@ def error_object(error: Error) -> Object:
 
 def cause_object(cause: Cause) -> Object:
     """``kind`` is ``cause``; every field of the catalogue."""
-    return {**_head("cause", cause.id), **cause_fields(cause)}
+    return {**_head("cause", cause.id), **cause_fields(cause), "myths": _myths(cause.id)}
 
 
 def cause_fields(cause: Cause) -> Object:
@@ -75,6 +75,7 @@ def setting_object(setting: Setting, profiles: Iterable[Profile], rules: Iterabl
         "pitfalls": [*setting.pitfalls], "wrong_advice": [*setting.wrong_advice],
         "hazards": [*setting.hazards], "profiles": _wanted(setting.key, profiles),
         "rules": [*rules], "references": [*setting.references], "verified": setting.verified,
+        "myths": _myths(setting.key),
     }  # fmt: skip
 
 
@@ -90,6 +91,14 @@ def overview_object(
 
 def _head(kind: str, name: str) -> Object:
     return {"schema": SCHEMA, "kind": kind, "id": name}
+
+
+def _myths(name: str) -> list[Object]:
+    """The tested claims about a setting or a cause."""
+    return [
+        {"id": myth.id, "claim": myth.claim, "verdict": myth.verdict, "measured": myth.measured}
+        for myth in myths_about(name)
+    ]
 
 
 def _reports(reports: Iterable[Report]) -> list[Object]:
