@@ -33,8 +33,9 @@ def main() -> None:
         waiting = run("time_wait.py", ours, "100000", "200000", "300000", namespace=True)
         owners = run("owners.py", ours, namespace=True)
         options = run("options.py", ours, namespace=True)
+        captured = run("pcap.py", ours)
         startup = run("startup.py", python, ours)
-    text = page(waiting, owners[0], options, startup)
+    text = page(waiting, owners[0], options, captured, startup)
     if "--print" in sys.argv:
         sys.stdout.write(text)
     else:
@@ -58,7 +59,11 @@ def run(script: str, *arguments: str, namespace: bool = False) -> list[Figures]:
 
 
 def page(
-    waiting: list[Figures], owners: Figures, options: list[Figures], startup: list[Figures]
+    waiting: list[Figures],
+    owners: Figures,
+    options: list[Figures],
+    captured: list[Figures],
+    startup: list[Figures],
 ) -> str:
     """docs/benchmarks.md."""
     largest, version, quiet = waiting[-1], startup[0], startup[1]
@@ -71,6 +76,7 @@ def page(
     targets = [
         target("300,000 TIME_WAIT: whole audit / `ss -tan`, time", largest["ratio"], 0.5),
         target("300,000 TIME_WAIT: peak memory, MiB", largest["ours_peak_mib"], 120),
+        *capture_targets(*captured),
         target(f"time for {sockets:.1f} times the sockets / time", round(growth, 2), sockets),
         target(
             "10,000 connections, owners: audit without options / `ss -tanp`, time",
@@ -92,11 +98,46 @@ def page(
         nanoseconds=round(per_socket * 1e9),
         owners=table_row({"sockets": 2 * owners["connections"], **owners}),
         options="\n".join(table_row(figures) for figures in options),
+        captured="\n".join(map(capture_row, captured)),
         startup="\n".join(
             f"| `{f['command']}` | {f['ours_seconds'] * 1000:.0f} "
             f"| {f['peer_seconds'] * 1000:.0f} | {f['ratio']:.2f} |"
             for f in startup
         ),
+    )
+
+
+def capture_targets(hard: Figures, usual: Figures) -> list[str]:
+    """What reading captures has to reach."""
+    rows = []
+    for figures, of_tshark, of_tcpdump in ((hard, 8, 3), (usual, 12, 2)):
+        kind = figures["capture"]
+        rows += [
+            target(
+                f"{kind} capture: `rstaudit pcap` / tcpdump, time", figures["ratio"], of_tcpdump
+            ),
+            target(
+                f"{kind} capture: `rstaudit pcap` / `tshark -z io,stat,0`, time",
+                round(1 / figures["times_as_fast_as_tshark"], 3),
+                round(1 / of_tshark, 3),
+            ),
+            target(f"{kind} capture: peak memory, MiB", figures["ours_peak_mib"], 300),
+            target(
+                f"{kind} capture, twice the packets: time / time",
+                figures["twice_the_packets_time"],
+                2.1,
+            ),
+        ]
+    return rows
+
+
+def capture_row(figures: Figures) -> str:
+    """A row of the table of captures."""
+    return (
+        f"| {figures['capture']} | {figures['packets']:,} | {figures['megabytes']} "
+        f"| {figures['ours_seconds']:.2f} | {figures['peer_seconds']:.2f} "
+        f"| {figures['tshark_seconds']:.1f} | {figures['ours_peak_mib']:.0f} "
+        f"| {figures['twice_the_packets_peak_mib']:.0f} |"
     )
 
 
@@ -155,6 +196,17 @@ as one process may have here.
 | sockets | rstaudit | ss | ratio | peak MiB |
 | --- | --- | --- | --- | --- |
 {options}
+
+## Captures
+
+`rstaudit pcap FILE` (the cause of every reset) against `tcpdump -nn -r FILE 'tcp[13]&4!=0'`, which
+only picks the resets out, and `tshark -n -q -z io,stat,0 -r FILE`, which only counts packets.
+*hard*: 50,000 connections, each ended by a reset of one of eight causes; *usual*: one in a hundred
+is. Seconds; the last two columns are our peak memory, with the capture and with one twice as long.
+
+| capture | packets | MB | rstaudit | tcpdump | tshark | peak MiB | peak MiB, twice |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{captured}
 
 ## Start-up
 

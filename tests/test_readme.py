@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rstaudit.cli.main import COMMANDS
+from support import example_capture
 from support.checkout import PROJECT, copy_project, run
 from support.transcript import BLOCK, findings, record
 
@@ -51,6 +52,11 @@ def test_the_transcript_is_what_the_tool_prints() -> None:
     assert [finding for finding in findings(written.group()) if finding not in now] == [], (
         "run as root: .ci/setup dev python tests/support/transcript.py"
     )
+
+
+def test_the_example_is_what_its_script_makes() -> None:
+    """The capture that readers try; `python tests/support/example_capture.py` renews it."""
+    assert (PROJECT / "docs/example.pcap").read_bytes() == example_capture.capture()
 
 
 def test_the_readme_lists_the_commands_there_are() -> None:

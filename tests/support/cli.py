@@ -37,6 +37,14 @@ def rstaudit(
     )
 
 
+def rstaudit_for(seconds: float, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """As `rstaudit`, for a command that may take so long."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment(), stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=seconds, check=False,
+    )  # fmt: skip
+
+
 def rstaudit_as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
     """As `rstaudit`, without privileges, from a copy of the source that anyone may read."""
     with tempfile.TemporaryDirectory(prefix="rstaudit-") as folder:

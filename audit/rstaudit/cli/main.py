@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 #: Name -> the module that has HELP, add_arguments(parser) and run(arguments), and a line of help.
 COMMANDS = {
     "audit": ("rstaudit.cli.audit", "audit this host (the default)"),
+    "watch": ("rstaudit.cli.watch", "name the cause of each reset as it happens"),
+    "lab": ("rstaudit.cli.lab", "reproduce resets on this kernel and check the diagnosis"),
     "sockets": ("rstaudit.cli.sockets", "list sockets by process and what they will do"),
+    "pcap": ("rstaudit.cli.pcap", "name the cause of every reset in a capture"),
     "explain": ("rstaudit.cli.explain", "explain an error, a rule, a cause or a setting"),
     "causes": ("rstaudit.cli.causes", "list the causes of resets"),
     "rules": ("rstaudit.cli.rules", "list the rules"),
@@ -29,7 +32,11 @@ EXAMPLES = (
     ("rstaudit --only RST101,RST301 -v", "two rules, passes shown too"),
     ("rstaudit --format json -o report.json", "for scripts"),
     ("rstaudit sockets --state close-wait", "who holds what, and what close() will do"),
+    ("rstaudit pcap web.pcap --ladder", "every reset in a capture: why, and its flow drawn"),
+    ("rstaudit watch", "every reset the moment it happens, its cause and process"),
+    ("rstaudit watch -- curl -s https://...", "the resets of one program"),
     ("rstaudit explain ECONNRESET", "what gives this error, and on which side"),
+    ("rstaudit lab run 'closed-port*'", "make such resets on this kernel, and see them named"),
     ("rstaudit tune --profile web --format diff", "what would change"),
 )
 
