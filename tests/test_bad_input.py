@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 #: Arguments, and words that the line must hold: what, where, what to do.
 BAD = [
     (["aduit"], ["unknown command 'aduit'", "'audit'"]),
-    (["zzz"], ["unknown command 'zzz'", "use one of audit, sockets"]),
+    (["zzz"], ["unknown command 'zzz'", "use one of audit, watch"]),
     ([""], ["unknown command ''"]),
     (["--no-such"], ["unknown option --no-such", "rstaudit audit --help"]),
     (["--formt", "json"], ["unknown option --formt", "'--format'"]),
