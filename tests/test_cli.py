@@ -7,17 +7,20 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import stat
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import rstaudit as package
 from rstaudit.cli.main import COMMANDS, main
+from rstaudit.cli.parser import Parser
 from support.cli import COMMAND, environment, rstaudit, rstaudit_as_nobody
 
 
@@ -324,3 +327,26 @@ def test_an_unprivileged_user_gets_a_report_that_says_what_needs_root() -> None:
     part = done.stdout.partition("Could not be checked")[2]
     assert "root" in part
     assert re.search(r"RST\d{3}", part)
+
+
+def examples() -> list[tuple[str, str]]:
+    """Every command with each of the command lines that its help shows."""
+    return [
+        (name, line)
+        for name, (module, _) in COMMANDS.items()
+        for line, _ in import_module(module).EXAMPLES
+    ]
+
+
+@pytest.mark.parametrize(("name", "line"), examples())
+def test_the_examples_of_a_help_are_understood(name: str, line: str) -> None:
+    """Each is a call of that command with options that it has."""
+    words = shlex.split(line.rpartition("| ")[2])
+    assert words[0] == "rstaudit"
+    arguments = words[1:] if name == "audit" else words[2:]
+    assert name == "audit" or words[1] == name
+    module = import_module(COMMANDS[name][0])
+    parser = Parser(f"rstaudit {name}", "", module.EXAMPLES)
+    module.add_arguments(parser)
+    parser.parse(arguments)
+    assert line in parser.format_help()

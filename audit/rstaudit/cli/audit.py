@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from rstaudit.model.setting import Profile
     from rstaudit.rules.context import Rule
 
-HELP = "audit this host"
+EXAMPLES = (
+    (
+        "rstaudit --profile web --path-idle 350",
+        "judge this host as a web server behind a load balancer",
+    ),
+    ("rstaudit --only RST101,RST301 -v", "two rules, also where they pass"),
+    ("rstaudit --format json -o report.json", "for scripts"),
+    ("rstaudit --fail-on warning --quiet", "for a cron job: silent while all is well"),
+)
 
 _INTERRUPTED = "interrupted: what was not read by then is missing above"
 

@@ -9,7 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list the causes of resets"
+EXAMPLES = (
+    ("rstaudit causes", "every cause of a reset"),
+    ("rstaudit causes --format json", "for scripts"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
     Subject = Cause | Error | RuleCard | Setting
 
-HELP = "explain an error, a cause, a rule or a setting"
+EXAMPLES = (
+    ("rstaudit explain ECONNRESET", "what gives this error, and on which side"),
+    ("rstaudit explain 'Connection reset by peer'", "the same, from a log"),
+    ("rstaudit explain RST301", "a rule: why, how to confirm it, when to leave it alone"),
+    ("rstaudit explain tcp_tw_reuse", "a setting: what it really does"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

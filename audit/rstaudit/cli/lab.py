@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from rstaudit.lab.results import Result
     from rstaudit.lab.scenario import Scenario
 
-HELP = "reproduce scenarios on this kernel and check that they are named"
+EXAMPLES = (
+    ("rstaudit lab list", "every scenario, and what it expects"),
+    ("rstaudit lab run closed-port -v", "one of them, with what each call returned"),
+    ("rstaudit lab run 'linger-*'", "a family"),
+    ("rstaudit lab run --matrix", "all but the slow ones; what was taken for what"),
+)
 
 _OK, _MISNAMED, _INTERRUPTED = 0, 1, 130
 

@@ -11,7 +11,8 @@ TYPE_CHECKING = False  # `rstaudit --version` shall cost no more than the interp
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: Name -> the module that has HELP, add_arguments(parser) and run(arguments), and a line of help.
+#: Name -> the module that has add_arguments(parser), run(arguments) and EXAMPLES (command lines
+#: and what they are for), and a line of help.
 COMMANDS = {
     "audit": ("rstaudit.cli.audit", "audit this host (the default)"),
     "watch": ("rstaudit.cli.watch", "name the cause of each reset as it happens"),
@@ -103,7 +104,7 @@ def _run(argv: list[str]) -> int:
     from rstaudit.cli.parser import Parser
 
     module = import_module(module_name)
-    parser = Parser(f"rstaudit {name}", description)
+    parser = Parser(f"rstaudit {name}", description, module.EXAMPLES)
     module.add_arguments(parser)
     status: int = module.run(parser.parse(rest))
     return status

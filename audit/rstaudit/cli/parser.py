@@ -19,10 +19,18 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 class Parser(argparse.ArgumentParser):
     """Raises `UsageError` instead of printing usage; options are never abbreviated."""
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(
+        self, prog: str, description: str, examples: Sequence[tuple[str, str]] = ()
+    ) -> None:
         super().__init__(
             prog=prog, description=description, allow_abbrev=False, formatter_class=_formatter
         )
+        self._examples = examples
+
+    def format_help(self) -> str:
+        """The usual help, then examples: a command line, and what it is for."""
+        lines = [f"  {command}\n      {what}\n" for command, what in self._examples]
+        return super().format_help() + ("\nexamples:\n" + "".join(lines) if lines else "")
 
     def error(self, message: str) -> NoReturn:
         """One line instead of a usage text."""

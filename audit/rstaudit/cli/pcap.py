@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-HELP = "name the cause of every reset in captures"
+EXAMPLES = (
+    ("rstaudit pcap trace.pcap", "every reset and its cause, those of one kind together"),
+    ("rstaudit pcap --ladder --flow 17 trace.pcap", "draw the connection whose reset is frame 17"),
+    ("tcpdump -i any -w - tcp | rstaudit pcap -", "as the packets come"),
+    ("rstaudit pcap --format html -o report.html trace.pcap", "a page to send to somebody"),
+)
 
 _OK, _RESETS, _INTERRUPTED = 0, 1, 130
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from rstaudit.collect.capture import Capture, open_capture
 from rstaudit.model.capture import CaptureSummary, Unreadable
 from rstaudit.parse.errors import ParseError
-from rstaudit.resets.wire.tracker import Tracker
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -127,16 +126,23 @@ def _read(file: str, sink: Sink, stop: Stop, how: How) -> None:
         capture = open_capture(file, follow=how.follow)
     if capture is None:
         return
+    # only now: a large capture is read by a process of its own meanwhile
+    from rstaudit.cli.pcap_apart import Apart
+    from rstaudit.resets.wire.tracker import Tracker
+
     sink.begin(file, capture)
-    tracker = Tracker(keep_all=how.keep_all)
+    apart = Apart(capture.large)
+    tracker = Tracker(keep_all=how.keep_all, spread=apart.spread)
     progress = _Progress(file, capture)
     try:
         for batch in stop.batches(capture):
             sink.add(tracker.feed(batch), capture.first_ns or 0)
             progress.show()
+        progress.hide()
+        sink.add(tracker.finish(), capture.first_ns or 0)
     finally:
         progress.hide()
-    sink.add(tracker.finish(), capture.first_ns or 0)
+        apart.close()
     sink.end(capture, tracker.flows)
 
 

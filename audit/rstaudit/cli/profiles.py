@@ -9,7 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list the profiles and what they expect"
+EXAMPLES = (
+    ("rstaudit profiles", "every profile and what it expects"),
+    ("rstaudit profiles --format json", "for scripts"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list the rules"
+EXAMPLES = (
+    ("rstaudit rules", "every rule with its severity"),
+    ("rstaudit rules --format json", "for scripts"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

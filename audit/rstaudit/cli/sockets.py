@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-HELP = "list sockets by process and state, and what they will do"
+EXAMPLES = (
+    ("rstaudit sockets --state close-wait", "who holds what the other end has closed"),
+    ("rstaudit sockets --pid 1234 --sort recv-q", "one process, unread data first"),
+    (
+        "rstaudit sockets --port 443 --peer 192.0.2.0/24 --format json",
+        "one service and its clients from one network",
+    ),
+)
 
 _SORTS = ("recv-q", "send-q", "idle", "retransmits", "state", "peer")
 

@@ -10,7 +10,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-HELP = "print the settings recommended for this kernel"
+EXAMPLES = (
+    ("rstaudit tune --profile web --format diff", "what would change on this host"),
+    ("rstaudit tune --profile web --format sysctl", "lines for a file in /etc/sysctl.d"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

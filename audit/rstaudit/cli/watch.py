@@ -24,7 +24,13 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-HELP = "name the cause of each reset as it happens"
+EXAMPLES = (
+    ("rstaudit watch", "every reset of this host until Ctrl-C"),
+    ("rstaudit watch --duration 60 --summary", "a table of one minute"),
+    ("rstaudit watch --port 443 --cause close-unread", "filters"),
+    ("rstaudit watch --pcap resets.pcap", "keep the packets around each reset"),
+    ("rstaudit watch -- curl -s https://example.org", "the resets of one program"),
+)
 
 #: What resets a program caused by its end shall still reach us.
 _AFTER_COMMAND = 0.3
