@@ -33,9 +33,9 @@ capture.ahead.possible = lambda: True
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A capture of 200,000 packets, several batches, that ends within a packet."""
+    """A capture of 300,000 packets, several batches, that ends within a packet."""
     frames = list(ethernet_stacks().values())[:5]
-    packets = [Packet(at, frames[at % 5] + bytes(at % 7)) for at in range(200_000)]
+    packets = [Packet(at, frames[at % 5] + bytes(at % 7)) for at in range(300_000)]
     file = tmp_path_factory.mktemp("large") / "large.pcap"
     file.write_bytes(pcap(packets)[:-3])
     return file
@@ -67,7 +67,7 @@ for name in (*names, "size", "position", "live"):
     assert getattr(one, name) == getattr(two, name), name
 print(len(first) > 2, one.packets, one.truncated is not None, children())
 """
-    assert run(script, large) == "True 199999 True []\n"
+    assert run(script, large) == "True 299999 True []\n"
 
 
 def test_the_second_process_is_really_one(large: Path) -> None:

@@ -139,3 +139,21 @@ def test_the_pool_s_idle_limit_is_named_as_what_else_it_could_be() -> None:
     found = last(talk)
     assert found.cause == "data-to-closed"
     assert "idle-timeout" in found.alternatives
+
+
+def test_an_ack_with_data_lost_before_it_met_a_closed_socket() -> None:
+    """The client's data crossed the FIN and was never taken: that says more than the bare ACK."""
+    talk = Conversation(rtt=0.02).talk().say("c", 100, taken=False)
+    talk.segment("s", "FA", ack=talk.c.nxt - 100).segment("c", "A").answer("s")
+    found = only(talk)
+    assert found.cause == "data-to-closed"
+    assert "linger2-abort" in found.alternatives
+
+
+def test_a_probe_long_after_the_close_meets_nothing() -> None:
+    """FIN_WAIT_2 ran out at the server; the client's keepalive finds out."""
+    talk = Conversation().talk().close("s").wait(75)
+    found = only(talk.segment("c", "A", seq=talk.c.nxt - 1).answer("s"))
+    assert found.cause == "data-to-closed"
+    again = Conversation().talk().close("s").wait(5).segment("c", "A").answer("s")
+    assert only(again).cause == "data-to-closed"

@@ -296,3 +296,66 @@ def test_captures_cut_by_the_snap_length_are_decided_alike() -> None:
     whole = only(talk)
     talk.packets = [packet.cut(66) for packet in talk.packets]
     assert only(talk).cause == whole.cause
+
+
+def test_an_abort_that_acknowledges_what_the_capture_lost_is_an_abort() -> None:
+    """The capture dropped the server's data; only a host with the connection can acknowledge it."""
+    talk = Conversation().talk().segment("s", "PA", b"x" * 500, lost=True).abort("c")
+    found = only(talk)
+    assert (found.cause, found.confidence) == ("app-abort", Confidence.LIKELY)
+
+
+def test_an_abort_after_a_close_and_lost_data_is_an_abort() -> None:
+    """The same for a client that had shut its sending side down."""
+    talk = Conversation().talk().close("c").say("s", 500)
+    talk.segment("s", "PA", b"x" * 500, lost=True)
+    assert only(talk.abort("c")).cause == "app-abort"
+
+
+def test_both_ends_that_abort_at_once_did_it_themselves_when_they_know_their_timestamps() -> None:
+    """A box in the middle resets both, too, but has no timestamps and its own TTL."""
+    for one in judge(Conversation().talk().abort("c").abort("s")):
+        assert one.diagnosis.cause == "app-abort"
+        assert one.diagnosis.confidence is Confidence.LIKELY
+        assert "injected" in one.diagnosis.alternatives
+
+
+@pytest.mark.parametrize("flags", ["F", "FPU", ""])
+def test_a_segment_without_ack_and_syn_is_a_scan(flags: str) -> None:
+    """FIN, Xmas and null scans: a closed port answers them as it answers a SYN."""
+    talk = Conversation().segment("c", flags, options=b"")
+    talk.segment("s", "RA", seq=0, window=0, options=b"", ip_id=0)
+    found = only(talk)
+    assert found.cause == "unsolicited-segment"
+    assert found.benign
+
+
+def test_a_lone_fin_with_ack_may_be_late_or_a_scan() -> None:
+    """A Maimon scan looks like the last segment of a connection from before the capture."""
+    found = only(Conversation().segment("c", "FA", ack=12345).answer("s", seq=12345))
+    assert found.cause == "undetermined"
+    assert {"late-segment", "unsolicited-segment"} <= set(found.alternatives)
+
+
+def test_a_bare_reset_with_a_number_that_nobody_acknowledged_answers_nothing() -> None:
+    """A forger who saw the request resets the server in the client's name, numbers all right."""
+    talk = Conversation(rtt=0.02).talk().segment("c", "PA", b"x" * 80).answer("c")
+    found = only(talk)
+    assert (found.cause, found.confidence) == ("injected", Confidence.LIKELY)
+    other = only(Conversation(client=MACOS).talk().segment("c", "PA", b"x" * 80).answer("c"))
+    assert "injected" in other.alternatives
+
+
+def test_bare_resets_to_both_ends_after_silence_are_an_idle_timeout() -> None:
+    """The second answers nothing: the last segment was 20 s ago, and nobody answers a reset."""
+    talk = Conversation().talk().wait(20).answer("s", ttl=255).answer("c", ttl=255)
+    assert {one.diagnosis.cause for one in judge(talk)} == {"idle-timeout"}
+
+
+@pytest.mark.parametrize("silence", [3, 20, 200])
+def test_a_bare_reset_long_after_the_last_segment_answers_nothing(silence: int) -> None:
+    """Trap: lost state shows in an answer, and answers come at once."""
+    found = only(Conversation().talk().wait(silence).answer("s"))
+    assert found.cause in {"idle-timeout", "injected"}
+    assert found.confidence is Confidence.POSSIBLE
+    assert "half-open" in found.alternatives

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rstaudit.model.rule import Confidence
 from support.conversation import LINUX, WINDOWS, Conversation, End, judge, last, only
 from support.wire import linux_syn, mss
@@ -195,3 +197,37 @@ def test_a_lone_ack_is_unsolicited() -> None:
     found = only(Conversation().segment("c", "A", ack=12345).answer("s", seq=12345))
     assert found.cause == "unsolicited-segment"
     assert found.benign
+
+
+def test_an_abort_whose_handshake_lost_its_last_ack_is_an_abort() -> None:
+    """A socket that waits for the SYN-ACK is let go in silence: this one had the connection."""
+    talk = Conversation().segment("c", "S").segment("s", "SA").segment("c", "A", lost=True)
+    assert only(talk.abort("c")).cause == "app-abort"
+
+
+def test_one_direction_with_a_finished_handshake_is_no_abandoned_one() -> None:
+    """Only the client's packets: SYN, ACK, data, abort."""
+    talk = Conversation().segment("c", "S").segment("s", "SA", lost=True).segment("c", "A")
+    assert only(talk.abort("c")).cause == "app-abort"
+
+
+@pytest.mark.parametrize("off", [1, 7, 5000])
+def test_a_last_ack_a_little_too_high_is_invalid(off: int) -> None:
+    """The same whether the number is far away or near: the server had sent nothing yet."""
+    talk = Conversation().segment("c", "S").segment("s", "SA")
+    wrong = talk.s.nxt + off
+    assert only(talk.segment("c", "A", ack=wrong).answer("s", seq=wrong)).cause == "invalid-segment"
+
+
+def test_a_wrong_ack_in_a_simultaneous_open_is_invalid() -> None:
+    """Both sent a SYN; the answer acknowledges what was never sent."""
+    talk = Conversation().segment("c", "S").segment("s", "S").segment("c", "SA")
+    wrong = talk.c.nxt + 5000
+    assert only(talk.segment("s", "A", ack=wrong).answer("c", seq=wrong)).cause == "invalid-segment"
+
+
+def test_a_first_request_answered_with_another_ttl_is_no_overflow() -> None:
+    """The host that sent the SYN-ACK has one TTL; a filter on the path answers the request."""
+    found = only(Conversation().open().say("c", 300, taken=False).answer("s", ttl=250))
+    assert found.cause != "listen-overflow"
+    assert found.confidence is Confidence.POSSIBLE

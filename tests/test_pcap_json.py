@@ -59,6 +59,7 @@ def test_a_capture_is_the_contract() -> None:
     (file,) = document((summed(5, truncated="offset 9: cut"), []))["files"]
     assert file == {
         "file": "web.pcap", "resets": [], "packets": 1000, "tcp_packets": 990, "flows": 20,
+        "forgotten_flows": 0,
         "truncated": True, "problem": "offset 9: cut", "skipped": {"not TCP": 10},
         "first_time": "2026-11-21T18:42:37.123456789Z",
         "last_time": "2026-11-21T18:42:47.123456789Z", "all_resets": 5,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support import services
+from support.netns import listener
 from support.programs import SERVER, ask, connect, installed, program
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -56,14 +57,13 @@ def nginx_request_unread(folder: Path) -> None:
 
 
 def haproxy_nolinger(folder: Path) -> None:
-    """HAProxy with `option nolinger` closes its side when the client's time is up."""
-    defaults = "option nolinger\n  timeout http-keep-alive 500ms\n  option http-server-close"
+    """HAProxy with `option nolinger` gives up a server that does not answer, and the client."""
+    defaults = "option nolinger\n  timeout server 300ms\n  option http-server-close"
     with (
-        services.nginx(folder, ""), services.haproxy(folder, defaults),
+        listener(port=services.NGINX_PORT, address=SERVER), services.haproxy(folder, defaults),
         connect(services.HAPROXY_PORT) as client,
     ):  # fmt: skip
-        ask(client, GET)
-        _end_of(client)
+        assert b" 504 " in ask(client, GET)
 
 
 def redis_client_kill(folder: Path) -> None:
@@ -167,7 +167,7 @@ ACTS = (
         "nginx", "linger-abort"),
     Act("nginx, lingering_close off: a request after its last answer", nginx_request_unread,
         "nginx", "close-unread"),
-    Act("HAProxy, option nolinger: a keep-alive connection runs out", haproxy_nolinger,
+    Act("HAProxy, option nolinger: the server behind it takes too long", haproxy_nolinger,
         "haproxy", "linger-abort"),
     Act("redis: CLIENT KILL with commands unread", redis_client_kill,
         "redis-server", "close-unread"),

@@ -15,7 +15,7 @@ from rstaudit.report.pcap_groups import Groups
 if TYPE_CHECKING:
     from rstaudit.collect.capture import Capture
     from rstaudit.parse.capture_filter import FlowFilter, Moment
-    from rstaudit.resets.wire.tracker import Found
+    from rstaudit.resets.wire.tracker import Found, Tracker
 
     #: Writes a piece of the report.
     Writer = Callable[[str], None]
@@ -63,6 +63,13 @@ class Gathered:
         """A new capture."""
         self._file, self._resets = file, 0
         self._prints = self._may_print and capture.live
+        if capture.large:  # nothing has come yet: load what the report will need
+            from importlib import import_module
+
+            from rstaudit.catalogue.causes import causes
+
+            import_module("rstaudit.report.pcap_text")
+            causes()
 
     def add(self, found: Sequence[Found], first_ns: int) -> None:
         """Resets of the capture that began last."""
@@ -83,9 +90,9 @@ class Gathered:
         self.reported += len(found)
         return found
 
-    def end(self, capture: Capture, flows: int) -> None:
+    def end(self, capture: Capture, tracker: Tracker) -> None:
         """The capture has been read."""
-        self.summaries.append(summary(self._file, capture, flows, self._resets))
+        self.summaries.append(summary(self._file, capture, tracker, self._resets))
 
     @property
     def saw_harm(self) -> bool:
@@ -123,11 +130,11 @@ class Streamed(Gathered):
         if lines:
             self._write("".join(lines))
 
-    def end(self, capture: Capture, flows: int) -> None:
+    def end(self, capture: Capture, tracker: Tracker) -> None:
         """The capture has been read."""
         from rstaudit.report.pcap_json import file_end
 
-        super().end(capture, flows)
+        super().end(capture, tracker)
         self._write(file_end(self.summaries[-1]))
 
     def close(self, unreadable: Iterable[Unreadable], *, interrupted: bool) -> None:

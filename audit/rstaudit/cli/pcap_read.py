@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from rstaudit.collect.capture import Capture, open_capture
 from rstaudit.model.capture import CaptureSummary, Unreadable
 from rstaudit.parse.errors import ParseError
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from rstaudit.collect.capture import Capture
     from rstaudit.parse.capture.segments import SegmentBatch
-    from rstaudit.resets.wire.tracker import Found
+    from rstaudit.resets.wire.tracker import Found, Tracker
 
 #: A file from this size on gets a line of progress on a terminal.
 _LARGE = 64 << 20
@@ -32,7 +32,7 @@ class Sink(Protocol):
     def add(self, found: Sequence[Found], first_ns: int) -> None:
         """Resets of it, in order; ``first_ns`` is when the capture begins."""
 
-    def end(self, capture: Capture, flows: int) -> None:
+    def end(self, capture: Capture, tracker: Tracker) -> None:
         """It has been read as far as it goes."""
 
 
@@ -112,21 +112,26 @@ def read_all(files: Iterable[str], sink: Sink, stop: Stop, how: How) -> list[Unr
     return unreadable
 
 
-def summary(file: str, capture: Capture, flows: int, resets: int) -> CaptureSummary:
+def summary(file: str, capture: Capture, tracker: Tracker, resets: int) -> CaptureSummary:
     """What was read of ``capture``."""
     return CaptureSummary(
-        file, capture.packets, capture.tcp_packets, flows, resets, capture.truncated,
-        dict(capture.skipped), capture.first_ns, capture.last_ns,
+        file, capture.packets, capture.tcp_packets, tracker.flows, resets, capture.truncated,
+        dict(capture.skipped), capture.first_ns, capture.last_ns, tracker.evicted,
     )  # fmt: skip
 
 
 def _read(file: str, sink: Sink, stop: Stop, how: How) -> None:
+    from rstaudit.collect.hopper import hopper
+
+    # a large capture is read by processes of their own while this one imports what it needs
+    early = None if how.follow or file == "-" else hopper(file)
+    from rstaudit.collect.capture import open_capture
+
     capture = None
     with stop.waiting():  # a named pipe opens when its writer comes
-        capture = open_capture(file, follow=how.follow)
+        capture = open_capture(file, follow=how.follow, hopper=early)
     if capture is None:
         return
-    # only now: a large capture is read by a process of its own meanwhile
     from rstaudit.cli.pcap_apart import Apart
     from rstaudit.resets.wire.tracker import Tracker
 
@@ -143,7 +148,7 @@ def _read(file: str, sink: Sink, stop: Stop, how: How) -> None:
     finally:
         progress.hide()
         apart.close()
-    sink.end(capture, tracker.flows)
+    sink.end(capture, tracker)
 
 
 class _Progress:

@@ -7,7 +7,6 @@ rows come back through shared memory, the rest by a pipe.
 
 from __future__ import annotations
 
-import marshal
 import mmap
 import os
 import signal
@@ -15,7 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
+from rstaudit.collect.forks import possible, receive, send
 from rstaudit.parse.capture.segments import PLAIN, SEGMENT, Rows, SegmentBatch, rows_over
+
+__all__ = ["Ahead", "ChildError", "State", "possible"]
 
 #: Batches that may be under way.
 _SLOTS = 3
@@ -29,14 +31,6 @@ State = tuple[Any, ...]
 
 class ChildError(Exception):
     """The child ended without saying that all is read; the message says how."""
-
-
-def possible() -> bool:
-    """Whether a second process would help, and can be forked without harm."""
-    try:
-        return len(os.sched_getaffinity(0)) > 1 and len(os.listdir("/proc/self/task")) == 1
-    except (AttributeError, OSError):  # captures are also read on systems other than Linux
-        return False
 
 
 class Ahead:
@@ -77,7 +71,7 @@ class Ahead:
     def __iter__(self) -> Iterator[SegmentBatch]:
         """The child's batches; raises `ChildError`."""
         while True:
-            message = _receive(self._news)
+            message = receive(self._news)
             if message is None:
                 _, status = os.waitpid(self._child, 0)
                 self._child = 0
@@ -119,24 +113,8 @@ def _child(
             if not taken:
                 os._exit(0)
             slots[taken[0], : len(batch.rows)] = batch.rows.view(PLAIN)
-            _send(tell, (taken[0], len(batch.rows), dict(batch.payloads), state()))
-        _send(tell, (_ALL, 0, {}, state()))
+            send(tell, (taken[0], len(batch.rows), dict(batch.payloads), state()))
+        send(tell, (_ALL, 0, {}, state()))
     except Exception as error:  # noqa: BLE001 - the parent raises it
-        _send(tell, (_BROKEN, 0, {}, (repr(error),)))
+        send(tell, (_BROKEN, 0, {}, (repr(error),)))
     os._exit(0)
-
-
-def _send(tell: BinaryIO, message: tuple[Any, ...]) -> None:
-    data = marshal.dumps(message)
-    tell.write(len(data).to_bytes(8, "little") + data)
-    tell.flush()
-
-
-def _receive(news: BinaryIO) -> tuple[int, int, dict[int, bytes], State] | None:
-    """The next message; None where the child has gone."""
-    size = int.from_bytes(news.read(8), "little")
-    data = news.read(size)
-    if not size or len(data) < size:
-        return None
-    message: tuple[int, int, dict[int, bytes], State] = marshal.loads(data)
-    return message

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
+
+import numpy as np
 
 from rstaudit.collect import ahead
 from rstaudit.collect.capture_source import Raw, SourceError, unpacked
+from rstaudit.collect.hopper import LARGE, Hopper, HopperError
+from rstaudit.parse.capture.hop import HEADER_SIZE
 from rstaudit.parse.capture.reader import BATCH_ROWS, STATE, Reader
 from rstaudit.parse.capture.segments import NOTHING, SegmentBatch
 
@@ -19,9 +24,6 @@ _LOOK = 0.2
 
 #: Bytes of a pipe are gathered until it pauses, or for so long, in seconds.
 _PAUSE, _GATHER = 0.005, 0.2
-
-#: A file from this size on is decoded by a process of its own.
-LARGE = 32 << 20
 
 
 class Capture:
@@ -35,8 +37,9 @@ class Capture:
     ``live``: the source may still grow, so batches are small and may be empty.
     """
 
-    def __init__(self, raw: Raw, follow: bool, seed: bytes) -> None:
+    def __init__(self, raw: Raw, follow: bool, seed: bytes, hopper: Hopper | None) -> None:
         self._raw = raw
+        self._hopper = hopper
         self._follow = follow and raw.size is not None
         self._reader = Reader(seed)
         while self._follow and not raw.peek():
@@ -47,9 +50,17 @@ class Capture:
         self.live = self._follow or raw.live
         self._first = self._begin()
         self._child: ahead.Ahead | None = None
-        if not self.live and (self.size or 0) >= LARGE and ahead.possible():
+        #: Whether it is worth a second process.
+        self.large = not self.live and (self.size or 0) >= LARGE
+        if hopper and not (self.large and hopper.file == raw.file()):
+            hopper.close()
+            self._hopper = None
+        if self.large and ahead.possible():
             # at once, so that the caller can import what it needs meanwhile
-            self._child = ahead.Ahead(self._batches(), BATCH_ROWS, self._state, self._learn)
+            with suppress(OSError):  # no more processes, or no memory, for this user
+                self._child = ahead.Ahead(self._lent(), BATCH_ROWS, self._state, self._learn)
+        if self._child and self._hopper:
+            self._hopper.leave()
 
     @property
     def packets(self) -> int:
@@ -101,6 +112,9 @@ class Capture:
         if self._child:
             self._child.close()
             self._child = None
+        if self._hopper:
+            self._hopper.close()
+            self._hopper = None
         self._raw.close()
 
     def __iter__(self) -> Iterator[SegmentBatch]:
@@ -113,6 +127,8 @@ class Capture:
             self.close()
 
     def _batches(self) -> Iterator[SegmentBatch]:
+        if self._hopper:
+            yield from self._hopped(self._hopper)
         while self._reader.truncated is None and not self._failed:
             if self._waits and not self._raw.ready(0):
                 yield from self._reader.flush()
@@ -129,6 +145,24 @@ class Capture:
             else:
                 break
         yield from self._reader.finish()
+
+    def _lent(self) -> Iterator[SegmentBatch]:
+        """The batches, each good until the next: memory that is new costs as much as copying."""
+        self._reader.reuses = True
+        yield from self._batches()
+
+    def _hopped(self, hopper: Hopper) -> Iterator[SegmentBatch]:
+        """The batches of a file that another process walks through."""
+        self._failed = True  # there is nothing to read here
+        try:
+            for piece in hopper:
+                self._raw.position = piece.position
+                places = np.frombuffer(piece.places, np.uint32).astype(np.int64)
+                yield from self._reader.walked(piece.buffer, places, piece.stop, piece.end)
+                if self._reader.truncated is not None:
+                    return
+        except HopperError as error:
+            self._reader.stop(str(error))
 
     def _ahead(self, child: ahead.Ahead) -> Iterator[SegmentBatch]:
         """The same batches, made by another process."""
@@ -148,7 +182,7 @@ class Capture:
     def _begin(self) -> list[SegmentBatch]:
         """Read until the format is known; raises `ParseError` where it is none of ours."""
         while not self._failed:
-            count = self._fill()
+            count = self._fill(HEADER_SIZE if self._hopper else None)
             if count:
                 batches = list(self._reader.received(count))
                 if self._reader.started:
@@ -164,9 +198,9 @@ class Capture:
         self._reader.stop(reason)
         self._failed = True
 
-    def _fill(self) -> int:
+    def _fill(self, most: int | None = None) -> int:
         """Read as much as there is room for, from a pipe what comes without a pause."""
-        room = self._reader.room()
+        room = self._reader.room()[:most]
         filled = 0
         until = time.monotonic() + _GATHER
         try:
@@ -185,17 +219,26 @@ class Capture:
 
 
 def open_capture(
-    source: str | os.PathLike[str] | BinaryIO, *, follow: bool = False, seed: bytes | None = None
+    source: str | os.PathLike[str] | BinaryIO,
+    *,
+    follow: bool = False,
+    seed: bytes | None = None,
+    hopper: Hopper | None = None,
 ) -> Capture:
     """Open a capture: a path, ``-`` for standard input, or an open binary file.
 
     ``follow`` waits for more at the end of a file. ``seed`` (16 bytes) makes keys repeatable.
+    ``hopper`` may be one for the same file, begun earlier; it is closed with the capture.
     Waits until the first 24 bytes are there. Raises `ParseError` where they begin no capture, and
     OSError where they cannot be had.
     """
-    raw = Raw(source)
+    raw = None
     try:
-        return Capture(raw, follow, os.urandom(16) if seed is None else seed)
+        raw = Raw(source)
+        return Capture(raw, follow, os.urandom(16) if seed is None else seed, hopper)
     except BaseException:
-        raw.close()
+        if raw:
+            raw.close()
+        if hopper:
+            hopper.close()
         raise

@@ -108,6 +108,11 @@ class Raw:
         """Whether a file has become shorter than what was read of it."""
         return self.size is not None and os.fstat(self._fd).st_size < self.position
 
+    def file(self) -> tuple[int, int]:
+        """Its device and inode."""
+        state = os.fstat(self._fd)
+        return state.st_dev, state.st_ino
+
     def close(self) -> None:
         """Close what this opened."""
         if self._ours:

@@ -14,7 +14,8 @@ class CaptureSummary(NamedTuple):
     why reading stopped before the end, None where it did not. ``skipped`` counts packets that
     are no TCP segment, or none that can be read, by the reason. ``first_ns`` and ``last_ns`` are
     the time of the first and last packet, nanoseconds since the epoch, None without any.
-    ``resets`` counts all resets, also those that a filter left out.
+    ``resets`` counts all resets, also those that a filter left out. ``forgotten`` counts flows
+    that were let go before they ended, because too many were open at once.
     """
 
     file: str
@@ -26,6 +27,7 @@ class CaptureSummary(NamedTuple):
     skipped: Mapping[str, int] = MappingProxyType({})
     first_ns: int | None = None
     last_ns: int | None = None
+    forgotten: int = 0
 
 
 class Unreadable(NamedTuple):

@@ -27,7 +27,7 @@ class FlowFilter(NamedTuple):
     ends: tuple[PeerFilter, ...]
 
     def accepts(self, frame: int, src: str, dst: str) -> bool:
-        """Whether a reset is meant; ``src`` and ``dst`` as `CapturedReset` spells them."""
+        """Whether a reset is meant; its ends as ``192.0.2.1:80`` or ``[2001:db8::1]:80``."""
         if self.frame is not None:
             return frame == self.frame
         ends = _end(src), _end(dst)

@@ -54,6 +54,7 @@ def file_end(summary: CaptureSummary) -> str:
         "packets": summary.packets,
         "tcp_packets": summary.tcp_packets,
         "flows": summary.flows,
+        "forgotten_flows": summary.forgotten,
         "truncated": summary.truncated is not None,
         "problem": summary.truncated,
         "skipped": dict(summary.skipped),

@@ -89,7 +89,7 @@ def _total(summaries: Sequence[CaptureSummary], groups: Groups) -> list[Span]:
     spans = [*_read(everything), *_found(everything.resets, groups)]
     if chosen < everything.resets:
         spans.insert(2, Span(f"{chosen:,} of ", "strong"))
-    spans += _unread(everything)
+    spans += _unread(everything) + _forgotten(everything)
     return spans + (_cut_short(summaries[0]) if len(summaries) == 1 else [])
 
 
@@ -137,6 +137,14 @@ def _unread(summary: CaptureSummary) -> list[Span]:
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in lost.items())
     packets = number(sum(lost.values()), "packet")
     return [Span(f"; {packets} not read: {printable(reasons)}", "warning")]
+
+
+def _forgotten(summary: CaptureSummary) -> list[Span]:
+    """Flows whose beginning may be missing from what is said of their resets."""
+    if not summary.forgotten:
+        return []
+    flows = number(summary.forgotten, "flow")
+    return [Span(f"; too many open at once: {flows} let go before the end", "warning")]
 
 
 def _group(group: Group, width: int, draw: Draw | None, *, several: bool) -> list[Line]:

@@ -103,6 +103,7 @@ def together(summaries: Sequence[CaptureSummary]) -> CaptureSummary:
         sum(one.tcp_packets for one in summaries),
         sum(one.flows for one in summaries),
         sum(one.resets for one in summaries),
+        forgotten=sum(one.forgotten for one in summaries),
         skipped=sum((Counter(one.skipped) for one in summaries), Counter()),
     )
 

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from rstaudit.parse.capture.records import Offsets
+from rstaudit.parse.capture.records import Buffer, Offsets
 from rstaudit.parse.capture.segments import IP_FRAGMENT, Rows
 
 _MOST = 4096
@@ -23,7 +23,7 @@ class Fragments:
     def __init__(self) -> None:
         self._totals: dict[_Key, int] = {}
 
-    def later(self, rows: Rows, buffer: bytearray, at: Offsets, stop: Offsets) -> None:
+    def later(self, rows: Rows, buffer: Buffer, at: Offsets, stop: Offsets) -> None:
         """Later fragments: their IPv4 headers are at ``at``, the fragments end at ``stop``."""
         for row, start, end in zip(rows, at.tolist(), stop.tolist(), strict=True):
             if row["family"] != 4 or len(self._totals) >= _MOST:

@@ -42,15 +42,29 @@ def set_keys(rows: Rows, seed: Seed) -> None:
     six = np.flatnonzero(rows["family"] == 6)
     if len(six) < len(rows):
         numbers = rows.view(_NUMBERS)
-        source = numbers["src4"].astype(np.uint64) << np.uint64(16) | rows["sport"]
-        target = numbers["dst4"].astype(np.uint64) << np.uint64(16) | rows["dport"]
-        rows["side"] = source > target
-        rows["key"] = _pair(np.minimum(source, target), np.maximum(source, target), seed)
+        rows["key"], rows["side"] = keys4(
+            numbers["src4"], rows["sport"], numbers["dst4"], rows["dport"], seed
+        )
     if len(six):
         some = rows.take(six)
         _set_keys_6(some, seed)
         rows["side"][six] = some["side"]
         rows["key"][six] = some["key"]
+
+
+def keys4(
+    src: NDArray[np.uint32],
+    sport: NDArray[np.uint16],
+    dst: NDArray[np.uint32],
+    dport: NDArray[np.uint16],
+    seed: Seed,
+) -> tuple[Words, NDArray[np.bool_]]:
+    """``key`` and ``side`` of IPv4 segments."""
+    source = src.astype(np.uint64) << np.uint64(16)
+    source |= sport
+    target = dst.astype(np.uint64) << np.uint64(16)
+    target |= dport
+    return _pair(np.minimum(source, target), np.maximum(source, target), seed), source > target
 
 
 def _set_keys_6(rows: Rows, seed: Seed) -> None:

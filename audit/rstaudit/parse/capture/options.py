@@ -45,6 +45,14 @@ _MOST_OPTIONS = 40
 Index = NDArray[np.intp]
 
 
+def fingerprint(kinds: tuple[int, ...]) -> int:
+    """The ``order`` of a SYN whose options have these kinds, padding included."""
+    order = 0
+    for kind in kinds:
+        order = (order * 41 + kind + 1) & 0xFFFF
+    return order
+
+
 def decode_options(
     packets: Packets, rows: Rows, header: Offsets, limit: Offsets, end: Offsets
 ) -> None:

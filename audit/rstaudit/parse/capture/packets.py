@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rstaudit.parse.capture.records import Offsets, Records, strided
+from rstaudit.parse.capture.records import Buffer, Offsets, Records, strided
 from rstaudit.parse.capture.segments import SEGMENT, Rows, place
 
 #: Which packets: all of them, or those at the indices.
@@ -30,9 +30,6 @@ VLAN, LLC, COOKED, COOKED2, LOOPBACK, WIFI, RADIOTAP, NFLOG, ATTRIBUTE = range(1
 PPP, PPPOE, HDLC, MPLS, GRE, UDP, VXLAN, GENEVE, ERSPAN, ERSPAN3 = range(24, 34)
 KINDS = 34
 
-#: Longest header that is gathered at an offset; a buffer has this much room at its end.
-SLACK = 256
-
 #: Peeled layers per packet: enough for VLANs and extension headers around a tunnel or two.
 DEEPEST = 24
 
@@ -55,7 +52,7 @@ class Packets:
     ``stop`` where the IP packet around the innermost layer ends, as its header says.
     """
 
-    def __init__(self, buffer: bytearray, records: Records, rows: Rows) -> None:
+    def __init__(self, buffer: Buffer, records: Records, rows: Rows) -> None:
         self.buffer = buffer
         self.bytes = np.frombuffer(buffer, np.uint8)
         self.rows = rows

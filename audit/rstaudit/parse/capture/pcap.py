@@ -6,11 +6,11 @@ import struct
 import sys
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rstaudit.parse.capture.records import LONGEST_PACKET, Records, Walked, strided
+from rstaudit.parse.capture.hop import HEADER_SIZE, LONGEST_PACKET, hop
+from rstaudit.parse.capture.records import Buffer, Records, Walked, strided
 from rstaudit.parse.errors import ParseError
-
-HEADER_SIZE = 24
 
 #: Magic -> (nanoseconds a tick, bytes of a record header). The second is libpcap as patched by
 #: Alexey Kuznetsov, with eight more bytes in each record.
@@ -53,47 +53,36 @@ class PcapWalker:
             }
         )
 
-    def walk(self, buffer: bytearray, at: int, end: int, base: int) -> Walked:
+    def walk(self, buffer: Buffer, at: int, end: int, base: int) -> Walked:
         """The whole records between ``at`` and ``end``."""
-        found, stop = self._find(buffer, at, end)
+        if self._native:
+            found, stop = hop(buffer, at, end, self._record)
+        else:
+            found, stop = self._find_swapped(buffer, at, end)
+        return self.located(buffer, np.array(found, np.int64), stop, end, base)
+
+    def located(
+        self, buffer: Buffer, found: NDArray[np.int64], stop: int, end: int, base: int
+    ) -> Walked:
+        """The same where it is known already what `hop` gives."""
         fault = None
-        if found and stop > end:
-            stop = found.pop() - 8
+        if len(found) and stop > end:
+            stop, found = int(found[-1]) - 8, found[:-1]
             (length,) = self._length.unpack_from(buffer, stop + 8)
             fault = _too_long(base + stop, length) if length > LONGEST_PACKET else None
-        if not found:
+        if not len(found):
             return Walked([], stop, fault)
-        records = self._columns(buffer, np.array(found, np.int64) - 8)
+        records = self._columns(buffer, found - 8)
         long = np.flatnonzero(records.captured > LONGEST_PACKET)
         if len(long):
             first = int(long[0])
-            stop = found[first] - 8
+            stop = int(found[first]) - 8
             fault = _too_long(base + stop, int(records.captured[first]))
-            records = records.part(slice(first))
+            records = records.pick(slice(first))
         return Walked([records], stop, fault)
 
-    def _find(self, buffer: bytearray, at: int, end: int) -> tuple[list[int], int]:
-        """Where each record's captured length stands, and where the record after them begins.
-
-        The hottest loop of the reader: 0.1 us a packet, a fifth less than by `Struct.unpack_from`.
-        """
-        if not self._native:
-            return self._find_swapped(buffer, at, end)
-        found: list[int] = []
-        append = found.append
-        size = self._record
-        room = len(buffer) - 4 & ~3
-        view = memoryview(buffer)
-        words = [view[skew : skew + room].cast("I") for skew in range(4)]
-        at += 8
-        end += 8 - size
-        while at <= end:
-            append(at)
-            at += words[at & 3][at >> 2] + size
-        return found, at - 8
-
-    def _find_swapped(self, buffer: bytearray, at: int, end: int) -> tuple[list[int], int]:
-        """The same for a file of the other byte order."""
+    def _find_swapped(self, buffer: Buffer, at: int, end: int) -> tuple[list[int], int]:
+        """As `hop`, for a file of the other byte order."""
         found: list[int] = []
         append = found.append
         unpack = self._length.unpack_from
@@ -106,7 +95,7 @@ class PcapWalker:
         return found, at - 8
 
     def _columns(
-        self, buffer: bytearray, starts: np.ndarray[tuple[int], np.dtype[np.int64]]
+        self, buffer: Buffer, starts: np.ndarray[tuple[int], np.dtype[np.int64]]
     ) -> Records:
         header = strided(buffer, 16)[starts].view(self._header)
         seconds = header["seconds"].astype(np.int64)

@@ -6,10 +6,11 @@ import struct
 
 import numpy as np
 
+from rstaudit.parse.capture.hop import LONGEST_PACKET
 from rstaudit.parse.capture.interface import Interface, parse_interface
 from rstaudit.parse.capture.records import (
     LONGEST_BLOCK,
-    LONGEST_PACKET,
+    Buffer,
     Offsets,
     Records,
     Walked,
@@ -37,7 +38,7 @@ class PcapngWalker:
         self._seen = 0
         self._last_time = 0
 
-    def walk(self, buffer: bytearray, at: int, end: int, base: int) -> Walked:
+    def walk(self, buffer: Buffer, at: int, end: int, base: int) -> Walked:
         """The whole blocks between ``at`` and ``end``, packets of them as records."""
         records: list[Records] = []
         try:
@@ -61,7 +62,7 @@ class PcapngWalker:
             return Walked(records, damage.at, f"offset {base + damage.at}: {damage}")
         return Walked(records, at)
 
-    def _run(self, buffer: bytearray, at: int, end: int, kind: int) -> tuple[list[int], int]:
+    def _run(self, buffer: Buffer, at: int, end: int, kind: int) -> tuple[list[int], int]:
         """Blocks of one kind that follow each other and are whole, and where they end."""
         found: list[int] = []
         append = found.append
@@ -78,7 +79,7 @@ class PcapngWalker:
             at = found.pop()
         return found, at
 
-    def _other(self, buffer: bytearray, at: int, end: int, kind: int, size: int) -> tuple[int, int]:
+    def _other(self, buffer: Buffer, at: int, end: int, kind: int, size: int) -> tuple[int, int]:
         """Take a block that is no packet: bytes it covers here (0: wait for more), bytes to skip.
 
         Raises `_DamagedError`.
@@ -103,7 +104,7 @@ class PcapngWalker:
             self._add(bytes(buffer[at + 8 : at + padded - 4]), at)
         return padded, 0
 
-    def _section_size(self, buffer: bytearray, at: int) -> int:
+    def _section_size(self, buffer: Buffer, at: int) -> int:
         mark = bytes(buffer[at + 8 : at + 12])
         if mark not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
             raise _DamagedError(at, f"section header with byte order mark {mark.hex()}")
@@ -120,7 +121,7 @@ class PcapngWalker:
             raise _DamagedError(at, str(error)) from None
         self._seen += 1
 
-    def _columns(self, buffer: bytearray, starts: Offsets, kind: int) -> Records:
+    def _columns(self, buffer: Buffer, starts: Offsets, kind: int) -> Records:
         """Packet blocks of one kind as records; raises `_DamagedError` with those before it."""
         order = self._order
         head = strided(buffer, 28)[starts].view(_layout(order, kind))

@@ -8,21 +8,19 @@ import numpy as np
 
 from rstaudit.parse.capture.decode import decode
 from rstaudit.parse.capture.fragments import Fragments
+from rstaudit.parse.capture.hop import CHUNK, SLACK
 from rstaudit.parse.capture.keys import parse_seed
 from rstaudit.parse.capture.links import LINKS
-from rstaudit.parse.capture.packets import SKIPPED, SLACK
-from rstaudit.parse.capture.records import Records, Walker
+from rstaudit.parse.capture.packets import SKIPPED
+from rstaudit.parse.capture.pcap import PcapWalker
+from rstaudit.parse.capture.records import Buffer, Offsets, Records, Walked, Walker
 from rstaudit.parse.capture.segments import SEGMENT, Rows, SegmentBatch
 from rstaudit.parse.capture.sniff import ENOUGH, identify
 from rstaudit.parse.errors import ParseError
 
-#: Bytes of file read at once: small enough that the processor's cache still holds them when their
-#: headers are gathered (4 MiB: 0.11 s for 800 MB, 64 MiB: 0.14 s, measured).
-CHUNK = 4 << 20
-
-#: Records decoded at once, for the same reason, and rows of a full batch.
+#: Records decoded at once, so that the processor's cache holds them, and rows of a full batch.
 BLOCK = 16384
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 17
 
 #: The attributes that say how far a `Reader` has come.
 STATE = ("packets", "tcp_packets", "truncated", "links", "skipped", "first_ns", "last_ns")
@@ -46,6 +44,8 @@ class Reader:
         self.last_ns: int | None = None
         self._buffer = bytearray(CHUNK + SLACK)
         self._view = memoryview(self._buffer)
+        #: Whether a batch may be overwritten by the next.
+        self.reuses = False
         self._end = 0
         self._base = 0  # where in the file the buffer begins
         self._skip = 0
@@ -103,7 +103,8 @@ class Reader:
             rows = self._rows[: self._used]
             self._fragments.settle(rows)
             batch = SegmentBatch(rows, self._payloads)
-            self._rows, self._used, self._payloads = self._new(), 0, {}
+            rows = self._rows if self.reuses else self._new()
+            self._rows, self._used, self._payloads = rows, 0, {}
             yield batch
 
     def stop(self, reason: str) -> None:
@@ -121,11 +122,30 @@ class Reader:
         if self._walker is None or self._skip or self.truncated is not None:
             return
         found = self._walker.walk(self._buffer, 0, self._end, self._base)
+        yield from self._take(self._buffer, found)
+        self._drop(self._end if found.fault else found.at)
+
+    def walked(
+        self, buffer: Buffer, places: Offsets, stop: int, end: int
+    ) -> Iterator[SegmentBatch]:
+        """Take a piece of a pcap file whose records `hop` found.
+
+        Nothing but the file's header was `received` before. ``places`` and ``stop`` are what `hop`
+        gave; ``end`` is how much of ``buffer`` was read, which begins where the records of the
+        piece before it end.
+        """
+        assert isinstance(self._walker, PcapWalker)
+        found = self._walker.located(buffer, places, stop, end, self._base)
+        yield from self._take(buffer, found)
+        at = end if found.fault else found.at
+        self._base += at
+        self._end = end - at
+
+    def _take(self, buffer: Buffer, found: Walked) -> Iterator[SegmentBatch]:
         for records in found.records:
-            yield from self._decode(records)
+            yield from self._decode(buffer, records)
         self._skip = found.skip
         self.truncated = found.fault
-        self._drop(self._end if found.fault else found.at)
 
     def _drop(self, count: int) -> None:
         """Move what follows the first ``count`` bytes to the front."""
@@ -135,14 +155,14 @@ class Reader:
         self._end = left
         self._base += count
 
-    def _decode(self, records: Records) -> Iterator[SegmentBatch]:
+    def _decode(self, buffer: Buffer, records: Records) -> Iterator[SegmentBatch]:
         for start in range(0, len(records.data), BLOCK):
-            part = records.part(slice(start, start + BLOCK))
+            part = records.pick(slice(start, start + BLOCK))
             count = len(part.data)
             if self._used + count > len(self._rows):
                 yield from self.flush()
             done = decode(
-                self._buffer,
+                buffer,
                 part,
                 self.packets + 1,
                 self._rows[self._used :],

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 Offsets = NDArray[np.int64]
 
-#: A longer record is damage: no capture library writes one (libpcap's MAXIMUM_SNAPLEN).
-LONGEST_PACKET = 262144
+#: What bytes of a file are in.
+Buffer = bytearray | memoryview
 
 #: A walker needs a whole packet in the buffer; this holds the longest with its block around it.
 LONGEST_BLOCK = 1 << 20
@@ -31,7 +31,7 @@ class Records(NamedTuple):
     interface: NDArray[np.uint16]
     link: NDArray[np.uint16]
 
-    def part(self, chosen: slice) -> Records:
+    def pick(self, chosen: NDArray[np.intp] | slice) -> Records:
         """Some of the packets."""
         return Records(
             self.data[chosen],
@@ -58,11 +58,11 @@ class Walked(NamedTuple):
 class Walker(Protocol):
     """Finds the records of one capture format."""
 
-    def walk(self, buffer: bytearray, at: int, end: int, base: int) -> Walked:
+    def walk(self, buffer: Buffer, at: int, end: int, base: int) -> Walked:
         """The records between ``at`` and ``end``; ``base`` is the file offset of the buffer."""
 
 
-def strided(buffer: bytearray, size: int) -> NDArray[np.void]:
+def strided(buffer: Buffer, size: int) -> NDArray[np.void]:
     """Every ``size`` bytes of the buffer that begin at an offset, indexed by that offset.
 
     Nothing is copied; a fancy index gathers headers at 6 ns each (measured), whatever their size.

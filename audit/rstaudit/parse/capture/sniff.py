@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rstaudit.parse.capture.pcap import HEADER_SIZE, PcapWalker, is_pcap
+from rstaudit.parse.capture.hop import HEADER_SIZE
+from rstaudit.parse.capture.pcap import PcapWalker, is_pcap
 from rstaudit.parse.capture.pcapng import SECTION, PcapngWalker
 from rstaudit.parse.capture.records import Walker
 from rstaudit.parse.errors import ParseError

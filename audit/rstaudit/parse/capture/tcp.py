@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rstaudit.parse.capture.options import decode_options
 from rstaudit.parse.capture.packets import BAD, CUT, Kinds, Packets, layout
 from rstaudit.parse.capture.packets import TCP as TCP_KIND
-from rstaudit.parse.capture.records import Offsets
+from rstaudit.parse.capture.records import Buffer, Offsets
 from rstaudit.parse.capture.segments import OPT_TS, PLAIN, RST, Rows
 
 _HEADER = layout(
@@ -24,9 +24,9 @@ _HEADER = layout(
     tsecr=(">u4", 28),
 )
 _COPIED = ("sport", "dport", "seq", "ack", "window")
-_TIMESTAMPS = 0x0101080A  # two NOPs, then the timestamps option
-_HEADS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
-_MOST_CAPTURED = 65535
+TIMESTAMPS = 0x0101080A  # two NOPs, then the timestamps option
+HEADS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+MOST_CAPTURED = 65535
 
 
 def check(packets: Packets, kinds: Kinds, at: Offsets) -> NDArray[np.intp]:
@@ -55,12 +55,12 @@ def decode(packets: Packets, rows: Rows, at: Offsets, end: Offsets, stop: Offset
     payload = at + size
     rows["length"] = stop - payload
     end = np.minimum(end, stop)
-    captured = np.clip(end - payload, 0, _MOST_CAPTURED)
+    captured = np.clip(end - payload, 0, MOST_CAPTURED)
     rows["captured"] = captured
     first = packets.number(payload, "<u8").view(np.uint64)
-    first &= _HEADS[np.minimum(captured, 8)]
+    first &= HEADS[np.minimum(captured, 8)]
     rows["head"] = first.view("V8")
-    common = (size == 32) & (head["padding"] == _TIMESTAMPS) & (payload <= end)
+    common = (size == 32) & (head["padding"] == TIMESTAMPS) & (payload <= end)
     rows["options"] = common * np.uint16(OPT_TS)
     rows["tsval"] = head["tsval"] * common
     rows["tsecr"] = head["tsecr"] * common
@@ -72,14 +72,11 @@ def decode(packets: Packets, rows: Rows, at: Offsets, end: Offsets, stop: Offset
     return payload
 
 
-def payloads_of_resets(
-    packets: Packets, rows: Rows, payload: Offsets, most: int
-) -> dict[int, bytes]:
+def payloads_of_resets(buffer: Buffer, rows: Rows, payload: Offsets, most: int) -> dict[int, bytes]:
     """Frame -> up to ``most`` bytes of payload, for the resets that carry any."""
     chosen = np.flatnonzero((rows["flags"] & RST != 0) & (rows["captured"] > 0))
     frames, starts = rows["frame"][chosen].tolist(), payload[chosen].tolist()
     sizes = np.minimum(rows["captured"][chosen], most).tolist()
-    buffer = packets.buffer
     return {
         frame: bytes(buffer[start : start + size])
         for frame, start, size in zip(frames, starts, sizes, strict=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rstaudit.parse.capture.segments import ACK, RST, SYN
+from rstaudit.parse.capture.segments import ACK, RST, SYN, picked
 from rstaudit.resets.wire.facts import Scan
 from rstaudit.resets.wire.hashing import Hashes, addresses, mixed
 from rstaudit.resets.wire.marks import Bools, Ints
+from rstaudit.resets.wire.order import by_key, changes
 from rstaudit.resets.wire.view import LINGER, MS, NOTHING, SECOND
 
 #: How long before its SYN a client's other SYNs count.
@@ -27,48 +28,92 @@ _EVENTS = 1 << 18
 #: Microseconds that events may lie apart: 101 days.
 _SPAN = 1 << 43
 
-_EVENT = np.dtype([("who", "<u8"), ("what", "<u8"), ("time", "<i8")])
+
+class _Sorted:
+    """Events by who and when.
+
+    ``names`` are those who did something, ``moments`` who and when of each event as one number,
+    ``what`` the events, ``codes`` the same counted from 0, ``kinds`` how many different ones.
+    """
+
+    def __init__(self, who: Hashes, what: Hashes, time: Ints) -> None:
+        order = by_key(who)
+        ordered = who[order]
+        first = np.zeros(len(who), dtype=np.int64)
+        starts = changes(ordered)
+        first[starts] = 1
+        self.names = ordered[starts]
+        self.origin = int(time.min(initial=np.iinfo(np.int64).max)) - SECOND
+        self.moments = (np.cumsum(first) - 1) * _SPAN + self.since(time[order])
+        if (self.moments[1:] < self.moments[:-1]).any():  # packets out of order
+            again = np.argsort(self.moments, kind="stable")
+            self.moments, order = self.moments[again], order[again]
+        self.what = what[order]
+
+    def since(self, time: Ints) -> Ints:
+        """Microseconds since before the first event, kept within `_SPAN`."""
+        return ((time - self.origin) // 1000).clip(0, _SPAN - 1)
+
+    @cached_property
+    def codes(self) -> tuple[Ints, int]:
+        """``what`` as numbers from 0, and how many there are."""
+        order = by_key(self.what)
+        ordered = self.what[order]
+        starts = changes(ordered)
+        first = np.zeros(len(order), dtype=np.int64)
+        first[starts] = 1
+        codes = np.empty(len(order), dtype=np.int64)
+        codes[order] = np.cumsum(first) - 1
+        return codes, len(starts)
 
 
 class Events:
     """Who did what when, of the last few seconds."""
 
     def __init__(self) -> None:
-        self._recent = np.zeros(0, dtype=_EVENT)
-        self._sorted: tuple[Hashes, NDArray[np.void], Ints] | None = None
-        self._origin = 0
+        self._who = self._what = np.zeros(0, dtype=np.uint64)
+        self._time = np.zeros(0, dtype=np.int64)
+        self._sorted: _Sorted | None = None
 
-    def add(self, who: Hashes, what: NDArray[Any], time: Ints) -> None:
+    def add(self, who: Hashes, what: Hashes, time: Ints) -> None:
         """Remember these."""
-        new = np.zeros(len(who), dtype=_EVENT)
-        new["who"], new["what"], new["time"] = who, what, time
-        self._recent = np.concatenate((self._recent, new))[-_EVENTS:]
+        self._who = np.concatenate((self._who, who))[-_EVENTS:]
+        self._what = np.concatenate((self._what, what))[-_EVENTS:]
+        self._time = np.concatenate((self._time, time))[-_EVENTS:]
         self._sorted = None
 
     def forget(self, time: int) -> None:
         """Drop what was before."""
-        self._recent = self._recent[self._recent["time"] >= time]
-        self._sorted = None
+        kept = self._time >= time
+        if not kept.all():
+            self._who, self._what, self._time = self._who[kept], self._what[kept], self._time[kept]
+            self._sorted = None
 
-    def near(self, who: Hashes, first: Ints, last: Ints) -> tuple[NDArray[np.void], Ints, Ints]:
-        """All events by who and when, and the range of those of each ``who`` in these times."""
+    @property
+    def sorted(self) -> _Sorted:
+        """All of them."""
         if self._sorted is None:
-            events = self._recent[np.lexsort((self._recent["time"], self._recent["who"]))]
-            names = np.unique(events["who"])
-            self._origin = int(events["time"].min(initial=np.iinfo(np.int64).max)) - SECOND
-            moments = self._moments(names, events["who"], events["time"])
-            self._sorted = names, events, moments
-        names, events, moments = self._sorted
-        low = np.searchsorted(moments, self._moments(names, who, first))
-        high = np.searchsorted(moments, self._moments(names, who, last), side="right")
-        known = np.isin(who, names)
-        return events, low, np.where(known, high, low)
+            self._sorted = _Sorted(self._who, self._what, self._time)
+        return self._sorted
 
-    def _moments(self, names: Hashes, who: Hashes, time: Ints) -> Ints:
-        """Who and when (in microseconds) as one number that sorts as both."""
-        since = (time - self._origin) // 1000
-        moment: Ints = np.searchsorted(names, who) * _SPAN + since.clip(0, _SPAN - 1)
-        return moment
+    def near(self, who: Hashes, *spans: tuple[Ints, Ints]) -> list[tuple[Ints, Ints]]:
+        """Where among ``sorted`` those of each ``who`` from one time to another are.
+
+        ``spans`` are times, first and last; each gives where they begin and end.
+        """
+        events = self.sorted
+        if not len(events.names):
+            none = np.zeros(len(who), dtype=np.int64)
+            return [(none, none) for _ in spans]
+        place = np.searchsorted(events.names, who).clip(max=len(events.names) - 1)
+        known = events.names[place] == who
+        base = place * _SPAN
+        found = []
+        for first, last in spans:
+            low = np.searchsorted(events.moments, base + events.since(first))
+            high = np.searchsorted(events.moments, base + events.since(last), side="right")
+            found.append((low, np.where(known, high, low)))
+        return found
 
 
 class Around:
@@ -87,14 +132,15 @@ class Around:
         and SYN-ACKs came before it; `NOTHING` where none did.
         """
         flags = np.ascontiguousarray(rows["flags"])
-        syns = rows.take(np.flatnonzero(flags & (SYN | RST) == SYN))
-        asking = syns.take(np.flatnonzero(syns["flags"] & ACK == 0))
+        syns = picked(rows, np.flatnonzero(flags & (SYN | RST) == SYN))
+        asking = picked(syns, np.flatnonzero(syns["flags"] & ACK == 0))
         target = mixed([addresses(asking["dst"]), asking["dport"]])
         self._syns.add(addresses(asking["src"]), target, asking["time"])
-        resets = rows.take(first_resets)
-        self._bursts.add(ports(resets), resets["key"], resets["time"])
-        self._own.add(_flows(resets), resets["key"], resets["time"])
-        return self._host_ttls(syns, rows.take(np.flatnonzero(flags & RST)))
+        resets = picked(rows, first_resets)
+        port = ports(resets)
+        self._bursts.add(port, resets["key"], resets["time"])
+        self._own.add(_flows(port, resets), resets["key"], resets["time"])
+        return self._host_ttls(syns, picked(rows, np.flatnonzero(flags & RST)))
 
     def forget(self, time: int) -> None:
         """Nothing before that time will be asked for."""
@@ -142,16 +188,17 @@ class Around:
         From 5 s before to 2 s after; of very many SYNs the nearest 128 on either side count.
         """
         who, time = addresses(syns["src"]), syns["time"]
-        events, low, high = self._syns.near(who, time - _BEFORE, time + LINGER)
-        _, _, here = self._syns.near(who, time, time)
+        around, now = (time - _BEFORE, time + LINGER), (time, time)
+        (low, high), (_, here) = self._syns.near(who, around, now)
         low, high = np.maximum(low, here - _MOST), np.minimum(high, here + _MOST)
-        return _distinct(events["what"], low, high)
+        return _distinct(*self._syns.sorted.codes, low, high)
 
     def bursts(self, resets: NDArray[np.void]) -> Ints:
         """How many other four-tuples' flows had their first RST from the same port within 20 ms."""
-        time = resets["time"]
-        _, low, high = self._bursts.near(ports(resets), time - _INSTANT, time + _INSTANT)
-        _, own, end = self._own.near(_flows(resets), time - _INSTANT, time + _INSTANT)
+        time, port = np.ascontiguousarray(resets["time"]), ports(resets)
+        instant = time - _INSTANT, time + _INSTANT
+        ((low, high),) = self._bursts.near(port, instant)
+        ((own, end),) = self._own.near(_flows(port, resets), instant)
         return high - low - (end - own)
 
 
@@ -160,9 +207,9 @@ def ports(rows: NDArray[np.void]) -> Hashes:
     return mixed([addresses(rows["src"]), rows["sport"]])
 
 
-def _flows(rows: NDArray[np.void]) -> Hashes:
+def _flows(port: Hashes, rows: NDArray[np.void]) -> Hashes:
     """One number for the port and the four-tuple of each."""
-    return mixed([ports(rows), rows["key"]])
+    return mixed([port, rows["key"]])
 
 
 class _Range:
@@ -178,17 +225,16 @@ def _ragged(low: Ints, high: Ints) -> _Range:
     return _Range(np.arange(len(owner)) - begin[owner] + low[owner], owner)
 
 
-def _distinct(values: NDArray[np.uint64], low: Ints, high: Ints) -> Ints:
-    """How many different values each range holds."""
+def _distinct(codes: Ints, kinds: int, low: Ints, high: Ints) -> Ints:
+    """How many different codes, of those from 0 to ``kinds``, each range holds."""
     found = np.zeros(len(low), dtype=np.int64)
-    names, codes = np.unique(values, return_inverse=True)
     for start in range(0, len(low), 2048):
         part = slice(start, start + 2048)
         inside = _ragged(low[part], high[part])
-        both = np.sort(inside.owner * len(names) + codes[inside.place])
+        both = np.sort(inside.owner * kinds + codes[inside.place])
         new = np.ones(len(both), dtype=np.bool_)
         new[1:] = both[1:] != both[:-1]
-        found[part] = np.bincount(both[new] // max(len(names), 1), minlength=len(low[part]))
+        found[part] = np.bincount(both[new] // max(kinds, 1), minlength=len(low[part]))
     return found
 
 

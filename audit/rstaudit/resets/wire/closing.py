@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rstaudit.resets.wire.case import Case
-from rstaudit.resets.wire.facts import Ack, Earlier, Idle, Late, Side, Trigger
+from rstaudit.resets.wire.facts import Ack, Earlier, Gap, Idle, Late, Side, Trigger
 from rstaudit.resets.wire.shape import (
     LONG,
     elsewhere,
@@ -29,7 +29,9 @@ def decide_closing(case: Case) -> Verdict | None:
     again = _after_own_reset(case)
     if again is not None:
         return again
-    if case.peer_resets and is_answer(case) and not _met_closed(case):
+    # An answer comes at once: one that comes late is none, whatever its form.
+    answers = is_answer(case) and case.gap != Gap.LATE
+    if case.peer_resets and answers and not _met_closed(case):
         return _after_peer_reset(case)
     if own_fin(case):
         return _after_own_fin(case)
@@ -137,18 +139,23 @@ def _ack_to_closed(case: Case) -> Verdict:
         if case.sender_fin_acked and case.peer_fin_acked:
             return certain("late-segment", "straggler", benign=True)
         return likely("late-segment", "straggler", "data-to-closed", benign=True)
+    if case.peer_unacked and case.peer_data:
+        return likely("data-to-closed", "data_crossed_close", "timewait-overflow", "linger2-abort",
+                      benign=says_goodbye(case))  # fmt: skip
+    later = case.trigger == Trigger.PROBE or case.since_fin != Idle.SHORT
+    if case.sender_fin_acked and promptly(case) and later:
+        # What FIN_WAIT_2 was is over, as after tcp_fin_timeout.
+        return likely("data-to-closed", "gone_after_fin", "timewait-overflow", "late-segment",
+                      "linger2-abort")  # fmt: skip
     if case.sender_fin_acked and promptly(case) and is_linux(case):
         return likely("linger2-abort", "ack_of_fin", "timewait-overflow", "data-to-closed")
-    if case.peer_unacked and case.peer_data:
-        return likely("data-to-closed", "data_crossed_close", "timewait-overflow",
-                      benign=says_goodbye(case))  # fmt: skip
     return possible("app-abort", "abort_after_fin", "linger2-abort", "data-to-closed")
 
 
 def _shut_then_aborted(case: Case) -> Verdict:
     """An abort by a program that had shut its sending side down, or by its kernel's timer."""
     if case.both_reset:
-        return both_aborted("abort_after_fin")
+        return both_aborted(case, "abort_after_fin")
     half = case.fins == Side.SENDER and case.sender_fin_acked
     quiet = case.quiet not in (Idle.NONE, Idle.SHORT)
     if half and case.quiet in LONG:
@@ -171,15 +178,20 @@ def _shut_then_aborted(case: Case) -> Verdict:
 def _after_peer_fin(case: Case) -> Verdict:
     """The peer had closed its side; the sender aborts instead of closing its own."""
     if case.both_reset:
-        return both_aborted("abort_after_peer_fin")
+        return both_aborted(case, "abort_after_peer_fin")
     others = ["close-unread", "linger-abort", "admin-destroy", "disconnect"]
     if case.peer_fin_acked and not case.peer_unacked and case.sender_data:
         others[:2] = ["linger-abort", "close-unread"]
     return likely("app-abort", "abort_after_peer_fin", *others, benign=_nothing_lost(case))
 
 
-def both_aborted(story: str) -> Verdict:
-    """Each end resets in the same instant, which a box between them does, too."""
+def both_aborted(case: Case, story: str) -> Verdict:
+    """Each end resets in the same instant, which a box between them does, too.
+
+    Such a box knows no timestamps, or has a TTL of its own.
+    """
+    if case.timestamp and is_full(case) and not elsewhere(case):
+        return likely("app-abort", story, "injected", "linger-abort", "close-unread")
     return possible("app-abort", story, "injected", "linger-abort", "close-unread")
 
 

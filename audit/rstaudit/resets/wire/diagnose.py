@@ -8,20 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rstaudit.parse.capture.segments import RST
+from rstaudit.parse.capture.segments import picked
 from rstaudit.resets.wire.around import Around, scan
-from rstaudit.resets.wire.extract import Extracted, extract
+from rstaudit.resets.wire.extract import Extracted
 from rstaudit.resets.wire.facts import Payload, Ttl
 from rstaudit.resets.wire.form import ttl
 from rstaudit.resets.wire.found import Decisions, Examples, Found, Group
 from rstaudit.resets.wire.log import Log
 from rstaudit.resets.wire.marks import Ints, pick
-from rstaudit.resets.wire.order import changes
+from rstaudit.resets.wire.order import changes, distinct
 from rstaudit.resets.wire.steps import Flow
-from rstaudit.resets.wire.threads import in_threads
 from rstaudit.resets.wire.trim import LOST
-from rstaudit.resets.wire.twins import twins
 from rstaudit.resets.wire.view import NOTHING, SECOND
+from rstaudit.resets.wire.work import Piece, Spread, Worked, work
 
 #: A reset that waits. ``low``/``high``: TTLs of its sender in other flows, `NOTHING` if none.
 PENDING = np.dtype(
@@ -31,8 +30,9 @@ PENDING = np.dtype(
     ]
 )  # fmt: skip
 
-#: Segments worked on at once, where no single flow has more.
-_PIECE = 1 << 16
+#: Segments worked on at once, where no single flow has more; fewer where they are few in all, so
+#: that two can work on them.
+_PIECE, _SMALL = 1 << 16, 1 << 12
 #: A flow's SYN says something about scanning for so long.
 _SCAN_AGE = 5 * SECOND
 _PRINTABLE = frozenset((9, 10, 13, *range(32, 127)))
@@ -51,75 +51,38 @@ class History(NamedTuple):
     lost: Mapping[int, Ints]
 
 
-class _Piece:
-    """Whole flows, some of whose resets are to be judged: ``waiting``, dtype `PENDING`."""
-
-    def __init__(
-        self, rows: NDArray[np.void], flow: Ints, ordinal: Ints, waiting: NDArray[np.void]
-    ) -> None:
-        self.rows, self.flow, self.ordinal, self.waiting = rows, flow, ordinal, waiting
-
-
-class _Worked:
-    """A piece with its facts worked out.
-
-    ``resets`` are the places of the resets in the piece, ``itself`` they themselves; ``rows`` are
-    those that ``extracted`` came from, without what was captured twice.
-    """
-
-    def __init__(self, piece: _Piece) -> None:
-        self.piece = piece
-        same = twins(piece.rows, piece.flow)
-        kept = np.flatnonzero(same == np.arange(len(same)))
-        place = np.zeros(len(same), dtype=np.int64)
-        place[kept] = np.arange(len(kept))
-        self.rows, flow = piece.rows, piece.flow
-        if len(kept) < len(same):
-            self.rows, flow = piece.rows.take(kept), piece.flow[kept]
-        self.resets = _places(piece)
-        self.itself = piece.rows.take(self.resets)
-        self.extracted = extract(self.rows, flow, place[same[self.resets]])
-
-
-def _places(piece: _Piece) -> Ints:
-    """Where in the piece its resets are."""
-    resets = np.flatnonzero(piece.rows["flags"] & RST)
-    frames = piece.rows["frame"][resets]
-    order = np.argsort(frames)
-    found: Ints = resets[order[np.searchsorted(frames, piece.waiting["frame"], sorter=order)]]
-    return found
-
-
 class Diagnoser:
     """Judges resets of one capture."""
 
-    def __init__(self, keep_all: bool) -> None:
-        """``keep_all``: every reset keeps its flow."""
+    def __init__(self, keep_all: bool, spread: Spread) -> None:
+        """``keep_all``: every reset keeps its flow. ``spread`` does work on several pieces."""
+        self._spread = spread
         self._decisions = Decisions()
         self._examples = Examples(keep_all)
 
     def judge(self, waiting: NDArray[np.void], history: History) -> list[Found]:
         """Diagnose ``waiting`` (dtype `PENDING`), by frame."""
-        numbers = np.unique(waiting["flow"])
+        numbers = distinct(waiting["flow"])
         pieces = list(_pieces(history.log, numbers, waiting))
         found: list[Found] = []
-        for worked in in_threads(_Worked, pieces):
+        for worked in self._spread(work, pieces):
             found += self._piece(worked, history)
         found.sort(key=lambda one: one.frame)
         return found
 
-    def _piece(self, worked: _Worked, history: History) -> list[Found]:
-        waiting, extracted, itself = worked.piece.waiting, worked.extracted, worked.itself
+    def _piece(self, worked: Worked, history: History) -> list[Found]:
+        waiting, extracted = worked.piece.waiting, worked.extracted
+        itself = picked(worked.piece.rows, worked.resets)
         _add_lost(extracted, itself, waiting, history.lost)
         frames = waiting["frame"].tolist() if history.payloads else []
         texts = [history.payloads.get(frame, b"") for frame in frames] or [b""] * len(itself)
-        _add_surroundings(extracted, worked.rows, itself, waiting, history.around)
+        _add_surroundings(extracted, worked.piece.rows, itself, waiting, history.around)
         extracted.set("payload", _payload_kinds(itself, texts))
         return self._found(worked.piece, itself, extracted, worked.resets, texts)
 
     def _found(
         self,
-        piece: _Piece,
+        piece: Piece,
         itself: NDArray[np.void],
         extracted: Extracted,
         resets: Ints,
@@ -143,19 +106,20 @@ class Diagnoser:
         return found
 
 
-def _pieces(log: Log, numbers: Ints, waiting: NDArray[np.void]) -> Iterator[_Piece]:
+def _pieces(log: Log, numbers: Ints, waiting: NDArray[np.void]) -> Iterator[Piece]:
     """The flows of these resets, some at a time."""
     rows, flow, ordinal = log.of(numbers)
     starts = np.append(changes(flow), len(flow))
     owner = np.searchsorted(numbers, waiting["flow"])
+    size = min(max(len(flow) * 3 // 5, _SMALL), _PIECE)
     first = 0
     while first < len(starts) - 1:
-        last = int(np.searchsorted(starts, starts[first] + _PIECE, side="right")) - 1
+        last = int(np.searchsorted(starts, starts[first] + size, side="right")) - 1
         last = min(max(last, first + 1), len(starts) - 1)
         part = slice(int(starts[first]), int(starts[last]))
         some = waiting[(owner >= first) & (owner < last)]
         for begin in range(0, len(some), _PIECE // 4):
-            yield _Piece(
+            yield Piece(
                 rows[part], flow[part] - first, ordinal[part], some[begin : begin + _PIECE // 4]
             )
         first = last
@@ -202,7 +166,7 @@ def _add_surroundings(
     age = resets["time"] - pick(rows["time"], extracted.syn)
     known = (extracted.syn >= 0) & (age <= _SCAN_AGE) & (extracted.get("handshake") == 0)
     targets = np.zeros(len(resets), dtype=np.int64)
-    targets[known] = around.targets(rows[extracted.syn[known]])
+    targets[known] = around.targets(picked(rows, extracted.syn[known]))
     extracted.figures["targets"] = targets
     extracted.set("scan", scan(targets, known))
 

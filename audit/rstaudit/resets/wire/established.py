@@ -7,6 +7,7 @@ from rstaudit.resets.wire.closing import both_aborted
 from rstaudit.resets.wire.facts import (
     Ack,
     After,
+    Fit,
     Gap,
     Idle,
     Seq,
@@ -64,6 +65,8 @@ def decide_established(case: Case) -> Verdict:
     """Decide by the form of the reset; what nothing fits is undetermined."""
     if not knows_connection(case):
         return _from_nowhere(case)
+    if is_answer(case) and case.gap == Gap.LATE and is_whole(case):
+        return _by_itself(case)
     if is_answer(case):
         return _bare_abort(case) if case.trigger_acked else _forgotten(case)
     if is_own(case):
@@ -76,6 +79,9 @@ def decide_established(case: Case) -> Verdict:
         return unknown("gaps", "data-to-closed", "app-abort", "injected")
     if case.seq == Seq.FAR:
         return possible("injected", "strange_numbers", "nat-invalid", "app-abort")
+    if is_linux(case) and not has_ack(case) and case.seq == Seq.EXACT and case.sender_unacked:
+        # Linux takes the number of a bare RST from the segment it answers, and none had this yet.
+        return likely("injected", "bare_beyond_acked", "app-abort")
     return possible("app-abort", "odd_abort", "injected", "half-open")
 
 
@@ -88,8 +94,11 @@ def _from_nowhere(case: Case) -> Verdict:
     lone = case.peer_segments == 1 or (case.sender_resets and not case.peer_data)
     if is_answer(case) and lone and case.trigger == Trigger.ACK:
         return likely("unsolicited-segment", "stray_ack", "half-open", "late-segment", benign=True)
+    if case.fit == Fit.NO_ACK and case.seq_zero and case.ack_echo and is_plain(case):
+        # No connection has segments without ACK after its SYN (RFC 9293 section 3.10.7).
+        return likely("unsolicited-segment", "stray_probe", "closed-port", benign=True)
     return unknown("begins_late", "half-open", "nat-invalid", "data-to-closed", "late-segment",
-                   "idle-timeout")  # fmt: skip
+                   "idle-timeout", "unsolicited-segment")  # fmt: skip
 
 
 def _one_sided(case: Case) -> Verdict:
@@ -100,6 +109,13 @@ def _one_sided(case: Case) -> Verdict:
     if has_ack(case) and case.seq == Seq.EXACT and kept:
         return likely("app-abort", "aborted_one_sided", *_CHILDREN)
     return unknown("one_sided", "app-abort", "data-to-closed", "half-open")
+
+
+def _by_itself(case: Case) -> Verdict:
+    """The form of an answer, and for a long time nothing that it could answer."""
+    if case.quiet in (Idle.NONE, Idle.SHORT, Idle.SECONDS):
+        return possible("injected", "by_itself", "idle-timeout", "half-open", "app-abort")
+    return possible("idle-timeout", "by_itself", "injected", "half-open", "app-abort")
 
 
 def _forgotten(case: Case) -> Verdict:
@@ -150,7 +166,7 @@ def _aborted(case: Case) -> Verdict:
     benign = says_goodbye(case) and not case.sender_unacked
     children = _order(case)
     if case.both_reset:
-        return both_aborted("aborted")
+        return both_aborted(case, "aborted")
     if case.sender_probes and case.gap in (Gap.SLOW, Gap.LATE):
         children = (*children[:2], "keepalive-timeout", *children[2:])
     if is_full(case) and case.quiet not in LONG and not elsewhere(case):
@@ -164,7 +180,13 @@ def _plain(case: Case, children: tuple[str, ...], benign: bool) -> Verdict:
     """RST+ACK without window or options: how Windows aborts, and how some systems answer."""
     taken = case.trigger_acked or case.gap == Gap.LATE or case.peer_unacked == 0
     if is_linux(case) and case.sender_timestamps:
+        if case.gap == Gap.LATE and case.quiet not in (Idle.NONE, Idle.SHORT, Idle.SECONDS):
+            return possible("idle-timeout", "unstamped", "injected", "firewall-reject", "app-abort")
         return possible("injected", "unstamped", "firewall-reject", "idle-timeout", "app-abort")
+    if case.stack == Stack.UNIX and case.sender_timestamps:
+        # BSD leaves a window in it, Linux also the timestamp.
+        return possible("app-abort", "aborted_plainly", "idle-timeout", "injected", *children,
+                        benign=benign)  # fmt: skip
     if taken:
         return likely("app-abort", "aborted_plainly", *children, "idle-timeout", benign=benign)
     away = case.trigger == Trigger.PROBE or case.peer_retries >= 2 or case.idle in LONG

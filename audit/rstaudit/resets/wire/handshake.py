@@ -31,7 +31,7 @@ def decide_handshake(case: Case) -> Verdict | None:
         or not (case.sender_syns or case.peer_syns or case.sender_synacks or case.peer_synacks)
     ):
         return None
-    if is_full(case) and case.fit == Fit.EXACT and case.trigger not in _OPENING:
+    if _beyond_handshake(case):
         return None  # the capture lacks some of the handshake
     if case.peer_syns and not case.sender_synacks and not case.sender_syns:
         return _refused(case) if case.sender_segments == 0 else None
@@ -40,6 +40,21 @@ def decide_handshake(case: Case) -> Verdict | None:
     if case.sender_syns:
         return _given_up(case)
     return _stray_offer(case)
+
+
+def _beyond_handshake(case: Case) -> bool:
+    """Whether the sender had the connection, so that only the capture lacks the last ACK.
+
+    A socket that still waits for the SYN-ACK is let go without a segment (tcp.c:
+    tcp_need_reset), so nobody fills in a timestamp then.
+    """
+    if case.peer_segments == 0:
+        return case.sender_segments > case.sender_syns > 0
+    if not is_full(case) or case.fit != Fit.EXACT:
+        return False
+    return case.trigger not in _OPENING or (
+        case.trigger == Trigger.SYN_ACK and bool(case.timestamp) and foreign_marks(case) < 2
+    )
 
 
 def _refused(case: Case) -> Verdict | None:
@@ -56,7 +71,9 @@ def _refused(case: Case) -> Verdict | None:
         return possible("injected", "refusal_options", "firewall-reject", "closed-port")
     if case.host_ttl in (Ttl.MORE, Ttl.LESS, Ttl.ONE_MORE, Ttl.ONE_LESS):
         return likely("firewall-reject", "refused_elsewhere", "closed-port")
-    others = ("firewall-reject", "stale-connection") if case.reused else ("firewall-reject",)
+    others: tuple[str, ...] = ("firewall-reject",)
+    if case.reused:  # a SYN into a connection that is being opened or is not over
+        others += ("stale-connection", "invalid-segment")
     usual = case.seq_zero and case.window == Window.ZERO
     if usual and case.gap != Gap.LATE:
         return likely("closed-port", "refused", *others)

@@ -41,6 +41,15 @@ def by_key(keys: NDArray[np.uint64]) -> Ints:
     return places
 
 
+def distinct(values: NDArray[Any]) -> NDArray[Any]:
+    """The different values, sorted.
+
+    As `numpy.unique`, which imports masked arrays for it (9 ms).
+    """
+    ordered = np.sort(values)
+    return ordered[changes(ordered)]
+
+
 def changes(values: NDArray[Any]) -> Ints:
     """Where a new value begins in a sorted column, the first row included."""
     if not len(values):

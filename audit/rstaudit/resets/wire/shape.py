@@ -48,9 +48,11 @@ def is_plain(case: Case) -> bool:
 def is_full(case: Case) -> bool:
     """RST+ACK that only a kernel which holds the connection can fill in (Linux, BSD).
 
-    Its own next sequence number, the peer's, a window or a timestamp.
+    Its own next sequence number, the peer's, a window or a timestamp. Where the capture lost some
+    of the peer's segments, it acknowledges more than was seen.
     """
-    numbers = case.seq in (Seq.EXACT, Seq.UNACKED) and case.ack in (Ack.EXACT, Ack.BEHIND)
+    acks = (Ack.EXACT, Ack.BEHIND, Ack.AHEAD) if case.timestamp else (Ack.EXACT, Ack.BEHIND)
+    numbers = case.seq in (Seq.EXACT, Seq.UNACKED) and case.ack in acks
     windowed = case.window != Window.ZERO or case.timestamp or case.sender_zero_window
     return has_ack(case) and numbers and bool(windowed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rstaudit.parse.capture.options import fingerprint
 from rstaudit.resets.wire.facts import Stack
 
 #: What first TTLs there are; a packet has lost fewer than 64 on its way.
@@ -13,14 +14,6 @@ _LINUX_KINDS = (
     (2, 4, 8, 1, 3), (2, 4, 8), (2, 1, 1, 4, 1, 3), (2, 1, 1, 4), (2, 1, 1, 8, 1, 3),
     (2, 4, 8, 1, 3, 30), (2, 4, 8, 30),
 )  # fmt: skip
-
-
-def fingerprint(kinds: tuple[int, ...]) -> int:
-    """The ``order`` of a SEGMENT row whose options have these kinds, padding included."""
-    order = 0
-    for kind in kinds:
-        order = (order * 41 + kind + 1) & 0xFFFF
-    return order
 
 
 #: The ``order`` of SYNs and SYN-ACKs that Linux sends.

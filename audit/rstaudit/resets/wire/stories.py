@@ -85,6 +85,8 @@ STORIES = {
     " FIN that it had not acknowledged",
     "fin_to_closed": "It had closed[ {since_fin} s] before, and even the other end's FIN is"
     " answered with a reset, so nothing was left to take it",
+    "gone_after_fin": "It had closed[ {since_fin} s] before, and even a segment without data is"
+    " answered with a reset, so nothing of the connection was left",
     "straggler": "Both ends were done, and a late segment of the other end was answered with a"
     " reset",
     "ack_of_fin": "The mere acknowledgement of its FIN was answered with a reset, so it did not"
@@ -131,6 +133,8 @@ STORIES = {
     " would take those to know whether it had closed",
     "stray_ack": "A lone ACK came in for a connection that the capture does not have, and was"
     " answered with a reset",
+    "stray_probe": "A segment with neither SYN nor ACK came in, which only scanners send, and was"
+    " answered as for a port where nothing listens",
     "forgotten": "A segment of the other end[, {idle} s after the one before,] was answered as if"
     " there had never been a connection, and no FIN or reset came before",
     "forgotten_plainly": "A segment of the other end[, {idle} s after the one before,] was answered"
@@ -155,6 +159,10 @@ STORIES = {
     " that Linux host have",
     "odd_abort": "The reset has neither the form of an abort nor that of an answer to the other"
     " end's last segment",
+    "bare_beyond_acked": "The reset has no ACK, as answers have, but the other end had not"
+    " acknowledged its sequence number yet, so it answers nothing",
+    "by_itself": "The reset has the form of an answer, but came by itself[ after {quiet} s of"
+    " silence]",
     "strange_numbers": "The sequence number of the reset[, {seq_off} away from the next in order,]"
     " fits nothing that the sender sent",
 }

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from rstaudit.parse.capture.segments import RST, SegmentBatch
+from rstaudit.parse.capture.segments import RST, SegmentBatch, picked
 from rstaudit.resets.wire.around import Around
 from rstaudit.resets.wire.diagnose import PENDING, Diagnoser, History
 from rstaudit.resets.wire.flows import Assigned, Flows
 from rstaudit.resets.wire.found import Found
 from rstaudit.resets.wire.log import Log, found_in
 from rstaudit.resets.wire.marks import Bools, Ints
+from rstaudit.resets.wire.order import distinct
 from rstaudit.resets.wire.trim import superfluous
 from rstaudit.resets.wire.twins import twins
 from rstaudit.resets.wire.view import LINGER, SECOND
+from rstaudit.resets.wire.work import Spread, in_threads
 
 __all__ = ["Found", "Tracker"]
 
@@ -40,14 +42,17 @@ class Tracker:
     ended, because too many were open at once.
     """
 
-    def __init__(self, *, keep_all: bool = False) -> None:
-        """``keep_all``: every reset keeps its flow for `Found.steps`, not only the first few."""
+    def __init__(self, *, keep_all: bool = False, spread: Spread = in_threads) -> None:
+        """``keep_all``: every reset keeps its flow for `Found.steps`, not only the first few.
+
+        ``spread`` works on several pieces at once; see `rstaudit.resets.wire.work`.
+        """
         self.tcp_packets = 0
         self.evicted = 0
         self._flows = Flows()
         self._log = Log()
         self._around = Around()
-        self._diagnoser = Diagnoser(keep_all)
+        self._diagnoser = Diagnoser(keep_all, spread)
         self._pending = np.zeros(0, dtype=PENDING)
         self._payloads: dict[int, bytes] = {}
         #: What was in segments that were dropped, by flow; see `superfluous`.
@@ -133,7 +138,7 @@ class Tracker:
         self._around.forget(int(waiting) - LINGER - SECOND)
         self._release()
         excepted = self._trim()
-        needed = np.union1d(self._flows.open["number"], self._pending["flow"])
+        needed = distinct(np.concatenate((self._flows.open["number"], self._pending["flow"])))
         if self._lost:
             numbers = np.array(sorted(self._lost), dtype=np.int64)
             for number in numbers[~np.isin(numbers, needed)].tolist():
@@ -164,10 +169,10 @@ class Tracker:
         numbers = self._flows.open["number"][long]
         rows, flow, _ = self._log.of(numbers)
         settled = np.flatnonzero(rows["frame"] < self._first_waiting(numbers)[flow])
-        rows, flow = rows.take(settled), flow[settled]
+        rows, flow = picked(rows, settled), flow[settled]
         dropped = twins(rows, flow) != np.arange(len(rows))
         once = np.flatnonzero(~dropped)
-        dropped[once], lost = superfluous(rows.take(once), flow[once])
+        dropped[once], lost = superfluous(picked(rows, once), flow[once])
         for number, amount in zip(numbers.tolist(), lost, strict=False):
             self._lost[number] = self._lost.get(number, 0) + amount
         self._flows.open["rows"][long] -= np.bincount(flow[dropped], minlength=len(long))

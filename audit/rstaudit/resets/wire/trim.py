@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rstaudit.parse.capture.segments import IP_DF, OPT_TS
 from rstaudit.resets.wire.ends import End
 from rstaudit.resets.wire.marks import Bools, Ints, Marks, Peaks
+from rstaudit.resets.wire.order import changes
 from rstaudit.resets.wire.space import Space, Table
 from rstaudit.resets.wire.view import TAIL
 
@@ -117,7 +118,7 @@ class _Keep:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.start = np.unique(table.first)
+        self.start = table.first[changes(table.first)]
         self.end = table.end[self.start]
         place = np.arange(len(table.rows))
         self.mask: Bools = (place - table.first < HEAD) | (table.end - place <= TAIL)
