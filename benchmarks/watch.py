@@ -81,10 +81,14 @@ def watched(resets: int, options: Options) -> dict[str, float]:
             os._exit(0)
         took: list[float] = []
 
+        ended = 0
+
         def over() -> bool:
+            nonlocal ended
             if not took and os.waitpid(child, os.WNOHANG)[0]:
                 took.append(time.perf_counter() - start)
-            return bool(took)
+                ended = time.time_ns()
+            return bool(took) and session.known_until_ns() >= ended
 
         def note(reset: LiveReset) -> None:
             if reset.netns == here:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,29 @@ def entry(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.id)
-def test_a_scenario_is_named_right_at_every_end(report: dict[str, Any], scenario: Scenario) -> None:
-    """In two draws, live and from the packets; and its healthy twin has no reset, no finding."""
+def test_a_scenario_is_named_right_at_every_end(
+    report: dict[str, Any], scenario: Scenario, tmp_path: Path
+) -> None:
+    """In two draws, live and from the packets; and its healthy twin has no reset, no finding.
+
+    A machine that is busy with other tests can hold up a wire, or the watch, for so long that
+    something else happens than was staged. What failed in the crowd must pass alone, four times.
+    """
     found = entry(report, scenario.id)
-    assert found["outcome"] == "pass", "\n".join(found["detail"])
+    crowd = found["detail"]
+    if found["outcome"] != "pass":
+        path = tmp_path / "again.json"
+        rstaudit_for(
+            240, "lab", "run", scenario.id, "--draws", "4", "--format", "json", "-o", str(path)
+        )
+        found = entry(json.loads(path.read_text()), scenario.id)
+    assert found["outcome"] == "pass", "\n".join([*crowd, "alone:", *found["detail"]])
+
+
+def test_the_crowd_harms_few(report: dict[str, Any]) -> None:
+    """Even on a busy machine no more than one scenario in twenty has to be staged again."""
+    failed = [one["id"] for one in report["scenarios"] if one["outcome"] == "fail"]
+    assert len(failed) <= len(QUICK) // 20, failed
 
 
 def test_the_document_is_what_the_schema_says(report: dict[str, Any]) -> None:
@@ -71,7 +91,7 @@ def test_what_the_documentation_needs_is_recorded(
     """Calls, counters and packets of each scenario that ran, without random addresses."""
     folder = tmp_path_factory.getbasetemp().parent / f"lab-{testrun_uid}"
     record = json.loads((folder / "record.json").read_text())
-    assert record["kernel"] == report["kernel"]
+    assert report["kernel"].startswith(record["kernel"])
     by_id = {one["id"]: one for one in record["scenarios"]}
     ran = {one["id"] for one in report["scenarios"] if one["outcome"] != "skipped"}
     assert set(by_id) == ran
@@ -80,7 +100,8 @@ def test_what_the_documentation_needs_is_recorded(
     assert [step[1:3] for step in closed["ladder"]] == [["client", "SYN"], ["server", "RST,ACK"]]
     assert closed["counters"]["server"]["Tcp.OutRsts"] == 1
     assert closed["counters"]["client"]["Tcp.AttemptFails"] == 1
-    assert "10." not in json.dumps([one["live"] for one in record["scenarios"]])
+    said = json.dumps([one["live"] + one["pcap"] for one in record["scenarios"]])
+    assert not re.search(r"10\.\d+\.\d+\.\d+|fd52:", said)
     captures = {path.name for path in (folder / "captures").iterdir()}
     assert {"closed-port-1-client.pcap", "closed-port-twin-server.pcap"} <= captures
 

@@ -22,8 +22,16 @@ ALLOWED = {
     "lab": {"watch", "resets", "collect", "rules", "parse", "catalogue", "model"},
     "export": {"report", "collect", "rules", "resets", "parse", "catalogue", "model"},
     "cli": {
-        "lab", "watch", "resets", "export", "report", "collect", "rules",
-        "parse", "catalogue", "model",
+        "lab",
+        "watch",
+        "resets",
+        "export",
+        "report",
+        "collect",
+        "rules",
+        "parse",
+        "catalogue",
+        "model",
     },
 }
 

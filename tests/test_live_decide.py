@@ -9,7 +9,7 @@ import pytest
 from rstaudit.catalogue.causes import causes as catalogue
 from rstaudit.model.diagnosis import Diagnosis
 from rstaudit.model.rule import Confidence
-from rstaudit.resets.live.context import Context
+from rstaudit.resets.live.context import Context, Quiet
 from rstaudit.resets.live.decide import decide
 from rstaudit.resets.live.history import History
 from support.event_streams import MS, SECOND, Story, causes, here, judge, load, recorded
@@ -299,6 +299,109 @@ def test_a_reset_that_no_kernel_here_sent() -> None:
     filtered = Story().connect().wait(SECOND).drop("NETFILTER_DROP").receive()
     filtered.state("ESTABLISHED", "CLOSE", irq=True)
     assert filtered.told(Context(peer_local=True)).cause == "firewall-reject"
+
+
+def quiet_then_reset() -> Story:
+    """A connection on which nothing is said for four seconds, and then a reset comes."""
+    story = Story().connect().wait(4 * SECOND).drop("NETFILTER_DROP").receive()
+    return story.state("ESTABLISHED", "CLOSE", irq=True)
+
+
+def test_a_filter_of_this_host_that_had_forgotten_the_connection() -> None:
+    """Quiet for longer than conntrack remembers, then used, and the filter rejects it."""
+    forgot = Context(peer_local=True, quiet=Quiet(0, 3100), forgets_s=3)
+    told = quiet_then_reset().told(forgot)
+    assert (told.cause, told.alternatives) == ("idle-timeout", ("firewall-reject", "injected"))
+    assert (told.evidence["quiet_s"], told.evidence["forgets_s"]) == (3.1, 3)
+    assert "3.1 s" in told.why
+    assert "3 s" in told.why
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        Context(quiet=Quiet(0, 2900), forgets_s=3),
+        Context(quiet=Quiet(0, 2900)),
+        Context(forgets_s=3),
+        Context(),
+    ],
+)
+def test_a_filter_that_cannot_have_forgotten_rejects(context: Context) -> None:
+    """Not quiet for long enough, or it is not known how long: a rule rejects."""
+    told = quiet_then_reset().told(context._replace(peer_local=True))
+    assert (told.cause, told.alternatives) == ("firewall-reject", ("injected", "idle-timeout"))
+
+
+def test_data_sent_again_and_again_is_no_silence() -> None:
+    """The filter let the data out all the while: it had not forgotten."""
+    story = Story().connect().wait(SECOND).retransmit(3).drop("NETFILTER_DROP").receive()
+    story.state("ESTABLISHED", "CLOSE", irq=True)
+    told = story.told(Context(peer_local=True, quiet=Quiet(0, 3100), forgets_s=1))
+    assert told.cause == "firewall-reject"
+
+
+def test_without_a_drop_the_filter_is_not_who_reset() -> None:
+    """Dropped packets are traced, none was dropped: the filter of this host did not reject."""
+    story = Story().connect().wait(4 * SECOND).receive().state("ESTABLISHED", "CLOSE", irq=True)
+    context = Context(peer_local=True, quiet=Quiet(0, 3100), forgets_s=3)
+    assert story.told(context).cause == "injected"
+    assert story.told(context._replace(drops_traced=False)).cause == "idle-timeout"
+
+
+def both_reset() -> Story:
+    """Four seconds of silence, then a reset at both ends at once."""
+    story = Story().connect().other_end().accept().wait(4 * SECOND).other_end().receive()
+    story.state("ESTABLISHED", "CLOSE", irq=True).wait(MS)
+    return story.other_end().receive().state("ESTABLISHED", "CLOSE", irq=True)
+
+
+def test_a_device_that_ends_both_halves_of_a_silent_connection() -> None:
+    """Neither end had said anything for a second, no kernel sent a reset, and both got one."""
+    told = both_reset().told(
+        Context(peer_local=True, quiet=Quiet(3900, 3800), peer_quiet=Quiet(3810, 3700))
+    )
+    assert (told.cause, told.confidence) == ("idle-timeout", Confidence.LIKELY)
+    assert told.alternatives == ("injected", "firewall-reject")
+    assert told.evidence["silent_s"] == 3.7
+    assert "3.7 s" in told.why
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Quiet(20, 3800), Quiet(3810, 3700)),
+        (Quiet(3900, 3800), Quiet(20, 3700)),
+        (Quiet(3900, 20), Quiet(3810, 3700)),
+        (Quiet(3900, 3800), None),
+        (None, Quiet(3900, 3800)),
+    ],
+)
+def test_resets_at_both_ends_after_traffic_are_forged(
+    ours: Quiet | None, theirs: Quiet | None
+) -> None:
+    """Something was said just before, or it is not known that nothing was."""
+    told = both_reset().told(Context(peer_local=True, quiet=ours, peer_quiet=theirs))
+    assert (told.cause, told.alternatives) == ("injected", ("firewall-reject", "idle-timeout"))
+
+
+def test_a_reset_at_one_silent_end_only_is_forged() -> None:
+    """A device that gives up tells both; who is told alone may be the victim of a forger."""
+    story = Story().connect().other_end().accept().wait(4 * SECOND).other_end().receive()
+    story.state("ESTABLISHED", "CLOSE", irq=True)
+    quiet = Quiet(3900, 3800)
+    told = story.told(Context(peer_local=True, quiet=quiet, peer_quiet=quiet))
+    assert told.cause == "injected"
+
+
+def test_what_a_listener_elsewhere_sends_at_that_moment_is_another_story() -> None:
+    """Both ends are known here under their own addresses: no NAT turned its reset into this one."""
+    story = Story().connect().other_end().accept().wait(SECOND)
+    own = story.ends
+    story.ends = (b"\x0a\x01\x01\x01", 8080, bytes(4), 0)
+    story.send("TCP_FLAGS", "LISTEN", irq=True, sk=9)
+    story.ends = own
+    story.other_end().receive().state("ESTABLISHED", "CLOSE", irq=True)
+    assert story.told(Context(peer_local=True)).cause == "injected"
 
 
 def test_a_filter_of_this_host_rejects_what_goes_out() -> None:

@@ -78,18 +78,5 @@ def test_only_what_the_kernel_cannot_tell_apart_may_be_named_as_something_else(
     known = causes()
     for place, named in scenario.live.items():
         cause = known[named.cause]
-        allowed = {*cause.equals, cause.parent, *_KINDRED.get(named.cause, ())}
+        allowed = {*cause.equals, cause.parent}
         assert set(named.equals) <= allowed, f"{place}: {named.equals}"
-
-
-#: Pairs that the catalogue does not call equal on the wire, and why the kernel cannot tell them.
-_KINDRED = {
-    # closed before the FIN was acknowledged: the same reason, state and counter for both, and the
-    # option is gone with the socket
-    "linger2-abort": ("data-to-closed",),
-    # one box on the path: what made it reset is its own secret
-    "idle-timeout": ("firewall-reject", "injected", "half-open", "nat-invalid"),
-    "injected": ("proxied-reset", "firewall-reject", "closed-port"),
-    # the straggler of a connection that was cut by a forged reset
-    "late-segment": ("injected",),
-}

@@ -215,7 +215,7 @@ def test_packets_around_a_reset_are_kept(tmp_path: Path) -> None:
 
 def test_the_summary_is_a_table() -> None:
     """On a pipe the table is printed once, at the end."""
-    with listener() as server:
+    with listener(port=8099) as server:  # no ephemeral port: that is what tells the service
         where = f"127.0.0.1:{server.getsockname()[1]}"
         process = subprocess.Popen(
             [*COMMAND, "watch", "--summary"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

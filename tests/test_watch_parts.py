@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rstaudit.parse.local_addresses import parse_fib_trie, parse_if_inet6
 from rstaudit.parse.reset_event import SEND, Event
 from rstaudit.watch.order import Backlog, Order
+from rstaudit.watch.places import acts
 from rstaudit.watch.samples import Sampled, Samples, moves, read_counters
 
 _TRIE = """\
@@ -148,3 +149,13 @@ def test_any_text_has_some_addresses(text: str) -> None:
     """No text makes the parsers fail."""
     assert parse_fib_trie(_TRIE + text) >= {socket.inet_aton("192.0.2.2")}
     parse_if_inet6(text)
+
+
+def test_an_answer_is_nobodys_act() -> None:
+    """Whoever writes to a tun device brings segments in, and answers go out in its thread."""
+    own = at(1)._replace(state="CLOSE", reason="TCP_ABORT_ON_CLOSE")
+    assert acts(own)
+    assert not acts(own._replace(irq=True))
+    assert not acts(own._replace(state="LISTEN", reason="INVALID_SYN"))
+    assert not acts(own._replace(state="UNKNOWN", reason="NO_SOCKET"))
+    assert not acts(own._replace(state="LISTEN", reason=None))

@@ -209,13 +209,18 @@ def test_a_burst_loses_nothing() -> None:
             key = f"{reset.direction} {reset.diagnosis.cause}"
             found[key] = found.get(key, 0) + 1
 
-    space = here()
+    def ended(child: int) -> bool:
+        if not ends and os.waitpid(child, os.WNOHANG)[0]:
+            ends.append(time.time_ns())
+        return bool(ends)
+
+    space, ends = here(), list[int]()
     with Session() as session:
         child = os.fork()
         if child == 0:
             act()
             os._exit(0)
-        session.run(note, lambda: os.waitpid(child, os.WNOHANG)[0] != 0)
+        session.run(note, lambda: ended(child) and session.known_until_ns() >= ends[0])
         lost = session.summary().lost
     assert lost == 0
     assert found == {"sent closed-port": count, "received closed-port": count}

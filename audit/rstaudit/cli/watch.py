@@ -103,7 +103,7 @@ class _Watch:
     ) -> None:
         self._session, self._wanted, self._screen, self._stop = session, wanted, screen, stop
         self._began = time.monotonic()
-        self._ended_at: float | None = None
+        self._ended_ns = 0
         self._causes: dict[str, int] = {}
         self.harmful = 0
 
@@ -139,9 +139,10 @@ class _Watch:
             self.recorder.poll()
         self._screen.refresh()
         if self.child is not None and not self.child.running():
-            now = time.monotonic()
-            self._ended_at = self._ended_at or now
-            if now - self._ended_at > _AFTER_COMMAND:
+            now = time.time_ns()
+            self._ended_ns = self._ended_ns or now
+            until = self._ended_ns + int(_AFTER_COMMAND * 1e9)
+            if now > until and self._session.known_until_ns() >= self._ended_ns:
                 return True
         return self._stop() or self._screen.closed
 

@@ -37,7 +37,8 @@ _IP_BIND_ADDRESS_NO_PORT, _SO_PROTOCOL, _MPTCP = 24, 38, 262
 _SO_COOKIE = 57
 
 _COOKIE = struct.Struct("=Q")
-_LAST_DATA = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv
+#: tcpi_last_data_sent, tcpi_last_data_recv, tcpi_last_ack_recv
+_LAST = struct.Struct("=44xI4xII")
 _TIMEVAL, _LINGER = struct.Struct("@ll"), struct.Struct("@ii")
 
 #: Answers that are an integer, and those that are a structure; each with its level and name.
@@ -129,7 +130,8 @@ def collect_options(sockets: Mapping[int, Sequence[Held]], budget: Budget) -> Op
 class Glimpse(NamedTuple):
     """One socket of another process, found by its cookie: how it is set up, and its tcp_info.
 
-    ``unread`` bytes are waiting for the process; milliseconds since data was sent and received.
+    ``unread`` bytes are waiting for the process; milliseconds since data was sent and received,
+    and since the peer acknowledged something.
     """
 
     pid: int
@@ -137,6 +139,7 @@ class Glimpse(NamedTuple):
     unread: int
     sent_ms: int
     received_ms: int
+    acked_ms: int
 
 
 def glimpse(pid: int, fds: Sequence[int], cookie: int, family: int) -> Glimpse | None:
@@ -155,7 +158,7 @@ def glimpse(pid: int, fds: Sequence[int], cookie: int, family: int) -> Glimpse |
                 found = _glimpse(pidfd, fd, cookie, family)
                 if found is not None:
                     answers, unread, info = found
-                    return Glimpse(pid, _decode(answers), unread, *_LAST_DATA.unpack_from(info))
+                    return Glimpse(pid, _decode(answers), unread, *_LAST.unpack_from(info))
         finally:
             os.close(pidfd)
     return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
+from rstaudit.lab.namespaces import spawn
 from rstaudit.lab.observer import environment
 from rstaudit.lab.parties import Broken, Party
 
@@ -16,13 +16,12 @@ def failed_rules(party: Party) -> tuple[str, ...]:
         *(sys.executable, "-P", "-m", "rstaudit", "audit", "--netns", str(party.space.pid)),
         *("--format", "json", "--interval", "0", "--fail-on", "never"),
     ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, env=environment()
-    )
+    process = spawn(*command, env=environment())
+    output, complaint = process.communicate(timeout=60)
     try:
-        report = json.loads(done.stdout)
+        report = json.loads(output)
         results = [result for host in report["hosts"] for result in host["results"]]
     except (ValueError, KeyError):
-        words = done.stderr.strip().splitlines() or ["no report"]
+        words = complaint.decode(errors="replace").strip().splitlines() or ["no report"]
         raise Broken(f"the audit of the {party.name} failed: {words[-1]}") from None
     return tuple(result["rule"] for result in results if result["outcome"] in ("fail", "error"))

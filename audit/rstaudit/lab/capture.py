@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
-from pathlib import Path
 from typing import NamedTuple
 
+from rstaudit.collect.packet_socket import ANCILLARY, stamp, stamp_packets
 from rstaudit.lab.namespaces import Namespace
 
 #: pcap's link types (draft-ietf-opsawg-pcaplinktype)
 ETHERNET, RAW_IP = 1, 101
 
 _ETH_P_ALL = 3
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h
-_SO_RCVBUFFORCE = 33
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _BUFFER = 16 << 20
 _LARGEST = 1 << 18
@@ -39,8 +36,7 @@ class Tap:
         self.link_type = link_type
         with space.inside():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        stamp_packets(self._socket, _BUFFER)
         self._socket.bind((interface, _ETH_P_ALL))
         self._socket.setblocking(False)
 
@@ -49,12 +45,12 @@ class Tap:
         found: list[Packet] = []
         while True:
             try:
-                data, ancillary, _, _ = self._socket.recvmsg(_LARGEST, 64)
+                data, ancillary, _, _ = self._socket.recvmsg(_LARGEST, ANCILLARY)
             except BlockingIOError:
                 return found
             except OSError:  # the interface went down: said once, what was kept stays readable
                 continue
-            found.append(Packet(_stamp(ancillary), data))
+            found.append(Packet(stamp(ancillary), data))
 
     def dropped(self) -> int:
         """Packets that did not fit into the buffer since the last time."""
@@ -66,23 +62,10 @@ class Tap:
         self._socket.close()
 
 
-def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("qq", data[:16])
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
-
-
 def pcap(packets: list[Packet], link_type: int) -> bytes:
     """A pcap file of these packets, times in nanoseconds."""
     parts = [struct.pack("<IHHiIII", _NANOSECOND_MAGIC, 2, 4, 0, 0, _LARGEST, link_type)]
-    for stamp, data in packets:
-        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+    for time_ns, data in packets:
+        seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
         parts += (struct.pack("<IIII", seconds, nanoseconds, len(data), len(data)), data)
     return b"".join(parts)
-
-
-def save(path: Path, packets: list[Packet], link_type: int) -> None:
-    """Write a pcap file."""
-    path.write_bytes(pcap(packets, link_type))

@@ -11,8 +11,8 @@ import errno
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from rstaudit.model.facts import Gap, MissingFact
 
@@ -34,7 +34,7 @@ class Namespace:
             _call("unshare", CLONE_NEWNET)
             try:
                 self._door = os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
-                self._keeper = _keeper()
+                self._keeper = spawn("cat")
             finally:
                 _call("setns", home, CLONE_NEWNET)
         finally:
@@ -70,13 +70,12 @@ class Namespace:
     def run(self, *command: str, stdin: str | None = None) -> str:
         """The output of a command run inside; raises `CommandFailed`."""
         with self.inside():
-            done = subprocess.run(
-                command, input=stdin, capture_output=True, text=True, check=False, timeout=60
-            )
-        if done.returncode != 0:
-            words = (done.stderr or done.stdout).strip().splitlines()
+            process = spawn(*command)
+        output, complaint = process.communicate((stdin or "").encode(), timeout=60)
+        if process.returncode != 0:
+            words = (complaint or output).decode(errors="replace").strip().splitlines()
             raise CommandFailed(f"{' '.join(command)}: {words[0] if words else 'failed'}")
-        return done.stdout
+        return output.decode(errors="replace")
 
     def set_sysctl(self, key: str, value: object) -> None:
         """Set a key of this namespace (``net.ipv4.tcp_fin_timeout``)."""
@@ -94,9 +93,7 @@ class Namespace:
         if not self._closed.acquire(blocking=False):
             return
         os.close(self._door)
-        if self._keeper.stdin is not None:
-            self._keeper.stdin.close()
-        self._keeper.wait()
+        dismiss(self._keeper)
 
 
 class CommandFailed(Exception):  # noqa: N818 - reads as what happened
@@ -108,19 +105,29 @@ def _path(key: str) -> str:
     return "/proc/sys/" + "/".join(parts)
 
 
-def _keeper() -> subprocess.Popen[bytes]:
-    """A process that does nothing and ends when the pipe does."""
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    return subprocess.Popen(["cat"], stdin=pipe, stdout=null, stderr=null, process_group=0)
+#: Held while a process is started, and while a socket is closed whose close matters: a child has
+#: copies of all our descriptors until it runs its program, and a socket lives as long as a copy.
+FORKING = threading.RLock()
 
 
-def require_permission() -> None:
-    """Raise `MissingFact` unless this process may make network namespaces."""
-    try:
-        with suppress(CommandFailed):
-            Namespace().close()
-    except FileNotFoundError:
-        raise MissingFact(Gap("lab", "absent", "the program 'cat' is not installed")) from None
+def spawn(
+    *command: str, hand_over: Iterable[int] = (), env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """A process with pipes for input, output and complaints, and these descriptors of ours."""
+    pipe = subprocess.PIPE
+    with FORKING:
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=tuple(hand_over), env=env,
+            process_group=0,
+        )  # fmt: skip
+
+
+def dismiss(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipes of a process that waits at its input, and wait for its end."""
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
 
 
 def _call(name: str, *arguments: int) -> None:

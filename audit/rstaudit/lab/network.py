@@ -28,6 +28,9 @@ _SYSCTLS = {
     "net.ipv4.conf.default.rp_filter": 0,
     "net.ipv6.conf.all.accept_dad": 0,
     "net.ipv6.conf.default.accept_dad": 0,
+    # On a busy machine a FIN is acknowledged late. A tail loss probe sends it again then, is
+    # acknowledged again, and a socket that is gone by then answers with a reset.
+    "net.ipv4.tcp_early_retrans": 0,
 }
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
-from rstaudit.lab.namespaces import Namespace
+from rstaudit.lab.namespaces import FORKING, Namespace, dismiss, spawn
 
 # linux/tcp.h; Python's socket module has no names for these
 TCP_LINGER2, TCP_REPAIR = 8, 19
@@ -136,15 +136,16 @@ class Party:
     def hand_to_process(self, *ends: End) -> Child:
         """A process that holds these sockets; ours are closed, the connections stay open."""
         numbers = [end.sock.fileno() for end in ends]
-        process = self.act(
-            lambda: subprocess.Popen(
-                ["cat"], stdin=subprocess.PIPE, pass_fds=numbers, process_group=0
-            )
-        )
-        child = Child(self, process)
+
+        def hand_over() -> subprocess.Popen[bytes]:
+            with FORKING:
+                process = spawn("cat", hand_over=numbers)
+                for end in ends:
+                    end.sock.close()
+                return process
+
+        child = Child(self, self.act(hand_over))
         self._children.append(child)
-        for end in ends:
-            end.sock.close()
         return child
 
     def close(self) -> None:
@@ -188,9 +189,7 @@ class Child:
         """Be gone, whatever it did before."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        dismiss(self._process)
 
 
 class End:
@@ -270,13 +269,17 @@ class End:
 
     def close(self) -> str:
         """Let go of it."""
-        return self._said("close", self.sock.close)
+        return self._said("close", self._close)
 
     def linger(self, seconds: int) -> None:
         """Set SO_LINGER {1, seconds}."""
         value = struct.pack("ii", 1, seconds)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
         self._note(f"setsockopt SO_LINGER {{1, {seconds}}}", "ok")
+
+    def _close(self) -> None:
+        with FORKING:  # or a process that is just being started keeps the socket for a moment
+            self.sock.close()
 
     def abort(self) -> str:
         """Let go of it with SO_LINGER {1, 0}."""
@@ -310,10 +313,6 @@ class End:
     def wait_state(self, *states: int, seconds: float = PATIENCE) -> None:
         """Wait until it is in one of ``states``; raises `Broken`."""
         wait_until(lambda: self.state() in states, f"{self.party.name} in state {states}", seconds)
-
-    def wait_readable(self, seconds: float = PATIENCE) -> None:
-        """Wait for data, a FIN or an error, and take none of it; raises `Broken`."""
-        self._poll(select.POLLIN | select.POLLRDHUP, seconds)
 
     def wait_over(self, seconds: float = PATIENCE) -> None:
         """Wait until the connection is gone (reset or timed out), and take no error."""

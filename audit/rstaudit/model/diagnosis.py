@@ -45,13 +45,3 @@ class LiveReset(NamedTuple):
     kernel_reason: str | None
     owner: Owner | None
     netns: int | None
-
-
-class CapturedReset(NamedTuple):
-    """A reset in a capture. ``frame`` counts from 1; ``time_ns`` since the epoch."""
-
-    frame: int
-    time_ns: int
-    src: str
-    dst: str
-    diagnosis: Diagnosis

@@ -16,6 +16,26 @@ KINDS: Mapping[str, str] = {
 }  # fmt: skip
 
 
+class Place(NamedTuple):
+    """Where an event happened, which the kernel does not say: the watch finds it out.
+
+    ``netns`` is the network namespace (the inode number of its file) of our end, ``peer`` that of
+    the other end; 0 where it is not known or not on this host. ``shared`` says that our address
+    does not tell the namespace: several have it, or none that is known. ``afar`` says that no
+    namespace which is known has the peer's address; ``peer_forwards`` whether the one that has it
+    forwards packets, None where that is not known.
+    """
+
+    netns: int = 0
+    peer: int = 0
+    shared: bool = False
+    afar: bool = False
+    peer_forwards: bool | None = None
+
+
+NOWHERE = Place()
+
+
 class Event(NamedTuple):
     """One event of the kernel about a TCP socket.
 
@@ -35,7 +55,7 @@ class Event(NamedTuple):
     not tell (UNKNOWN: no socket); of a ``state`` event it is the new one and ``old`` the one
     before. ``reason`` is the kernel's word (``NO_SOCKET``), None before 6.10. ``cookie`` is 0
     where the event has none. ``error`` is the errno of an ``error`` event. ``mptcp`` marks the
-    MPTCP connection above its TCP subflows.
+    MPTCP connection above its TCP subflows. ``place`` is no part of what the kernel says.
     """
 
     time_ns: int
@@ -55,3 +75,4 @@ class Event(NamedTuple):
     cookie: int = 0
     error: int = 0
     mptcp: bool = False
+    place: Place = NOWHERE

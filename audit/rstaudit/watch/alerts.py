@@ -7,17 +7,17 @@ alone, which is about one packet a connection; nothing else is ever seen or kept
 from __future__ import annotations
 
 import ctypes
+import os
 import socket
 import struct
 from collections import OrderedDict
 from contextlib import suppress
 
-#: Our address, our port, the peer's address, the peer's port; see `rstaudit.resets.live.history`.
-Ends = tuple[bytes, int, bytes, int]
+from rstaudit.collect.packet_socket import Instruction, attach_filter
+from rstaudit.resets.live.crossings import Ends, within
 
 _MOST = 4096
 _ETH_P_IP, _ETH_P_IPV6 = 0x0800, 0x86DD
-_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 # Classic BPF (linux/filter.h) over packets from the IP header on: those whose TCP payload begins
 # with a record of type alert (21), or, where TLS 1.3 hides the type, with one of type
@@ -45,14 +45,20 @@ class Alerts:
     """
 
     def __init__(self) -> None:
+        self._home = os.stat("/proc/thread-self/ns/net").st_ino
         self._sockets: list[socket.socket] = []
         self._heard: OrderedDict[Ends, None] = OrderedDict()
         with suppress(OSError):
             for protocol, program in ((_ETH_P_IP, _IPV4), (_ETH_P_IPV6, _IPV6)):
                 self._sockets.append(_tap(protocol, program))
 
-    def heard(self, ends: Ends) -> bool:
-        """Whether the peer has lately sent a TLS alert to our end."""
+    def heard(self, ends: Ends, netns: int) -> bool:
+        """Whether the peer has lately sent a TLS alert to our end, in the namespace ``netns``.
+
+        What stays within another namespace is not heard here; the same ends are others then.
+        """
+        if netns != self._home and within(ends[0], ends[2]):
+            return False
         self.poll()
         return ends in self._heard
 
@@ -82,14 +88,10 @@ class Alerts:
             self._heard.popitem(last=False)
 
 
-def _tap(protocol: int, program: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
+def _tap(protocol: int, program: tuple[Instruction, ...]) -> socket.socket:
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
     try:
-        code = ctypes.create_string_buffer(
-            b"".join(struct.pack("=HBBI", *line) for line in program)
-        )
-        head = struct.pack("@HP", len(program), ctypes.addressof(code))
-        tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+        attach_filter(tap, program)
         tap.setblocking(False)
         _bind(tap, protocol)
     except BaseException:

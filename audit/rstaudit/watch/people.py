@@ -103,6 +103,8 @@ class People:
             return None
         kernel = words.get("PPid") == "2" or pid == "2"
         owner = None if kernel else owner_of(self._tree, int(pid))
+        if owner is not None and owner.comm == "?":  # it ended while we looked
+            owner = owner._replace(comm=words.get("Name", "?"))
         return Person(owner, _netns(tid), now)
 
     def _name(self, tid: int) -> str | None:

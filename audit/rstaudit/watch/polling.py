@@ -26,7 +26,7 @@ from rstaudit.model.sockets import (
 from rstaudit.resets.live.coarse import infer
 from rstaudit.watch.people import People
 from rstaudit.watch.samples import Sampled, moves
-from rstaudit.watch.spaces import Space, Spaces, within
+from rstaudit.watch.spaces import Space, Spaces
 
 _PAUSE = 0.5
 _STATES = (ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING)
@@ -105,17 +105,17 @@ class Polling:
 
 def _table(space: Space) -> Mapping[bytes, int] | None:
     """The state of each socket by its cookie; None where it was not read."""
-    for tid in space.holders[-1:]:
-        with suppress(OSError, MissingFact):
-            table = within(tid, lambda: collect_states(*_STATES))
-            if len(table) <= _MOST:
-                blob = table.blob
-                return {
-                    blob[start + 44 : start + 52]: blob[start + 1]
-                    for start, end in table.places(*_STATES)
-                    if end - start >= ROW_SIZE
-                }
-    return None
+    table = None
+    with suppress(MissingFact):
+        table = space.inside(lambda: collect_states(*_STATES))
+    if table is None or len(table) > _MOST:
+        return None
+    blob = table.blob
+    return {
+        blob[start + 44 : start + 52]: blob[start + 1]
+        for start, end in table.places(*_STATES)
+        if end - start >= ROW_SIZE
+    }
 
 
 def _gone(

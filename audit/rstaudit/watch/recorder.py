@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
@@ -10,6 +9,7 @@ import time
 from collections import deque
 from contextlib import suppress
 
+from rstaudit.collect.packet_socket import ANCILLARY, attach_filter, stamp, stamp_packets
 from rstaudit.model.diagnosis import LiveReset
 from rstaudit.model.reset_filter import split
 
@@ -21,8 +21,6 @@ _PACKETS, _FLOWS = 64, 20_000
 _AFTER = 2.0
 
 _ETH_P_ALL = 3
-_SO_TIMESTAMPNS = 35  # asm-generic/socket.h
-_SO_RCVBUFFORCE, _SO_ATTACH_FILTER = 33, 26
 _OUTGOING = 4  # linux/if_packet.h
 _BUFFER = 32 << 20
 
@@ -79,7 +77,7 @@ class Recorder:
         """Take in what the kernel holds; at most what is there now."""
         for _ in range(50_000):
             try:
-                data, ancillary, _, address = self._socket.recvmsg(SNAP, 64)
+                data, ancillary, _, address = self._socket.recvmsg(SNAP, ANCILLARY)
             except BlockingIOError:
                 break
             except OSError:  # an interface went down: the others go on
@@ -87,7 +85,7 @@ class Recorder:
             # what loops back is seen twice, on its way out and in
             if address[2] == _OUTGOING and address[0] == "lo":
                 continue
-            self._take(data, _stamp(ancillary), address)
+            self._take(data, stamp(ancillary), address)
         self._file.flush()
 
     def keep(self, reset: LiveReset) -> None:
@@ -99,14 +97,14 @@ class Recorder:
             self._file.write(record)
         self._file.flush()
 
-    def _take(self, data: bytes, stamp: int, address: tuple[str, int, int, int, bytes]) -> None:
+    def _take(self, data: bytes, time_ns: int, address: tuple[str, int, int, int, bytes]) -> None:
         flow = _flow_of(data)
         if flow is None:
             return
         name, protocol, kind, hardware, sender = address
         index = _index(name)
         header = _SLL2.pack(protocol, 0, index, hardware, kind, len(sender), sender.ljust(8, b"\0"))
-        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+        seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
         length = len(header) + len(data)
         full = len(header) + max(len(data), _full_length(data))
         record = _RECORD.pack(seconds, nanoseconds, length, full) + header + data
@@ -134,12 +132,8 @@ def _private(path: str, flags: int) -> int:
 def _tap() -> socket.socket:
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
     try:
-        program = b"".join(struct.pack("=HBBI", *line) for line in _TCP_ONLY)
-        buffer = ctypes.create_string_buffer(program)
-        head = struct.pack("@HP", len(_TCP_ONLY), ctypes.addressof(buffer))
-        tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
-        tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        attach_filter(tap, _TCP_ONLY)
+        stamp_packets(tap, _BUFFER)
         tap.setblocking(False)
         _drain(tap)
     except BaseException:
@@ -153,14 +147,6 @@ def _drain(tap: socket.socket) -> None:
     with suppress(BlockingIOError):
         while True:
             tap.recv(1)
-
-
-def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("qq", data[:16])
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
 
 
 def _index(name: str) -> int:

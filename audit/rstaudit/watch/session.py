@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from rstaudit.collect.namespaces import may_enter
@@ -36,6 +36,8 @@ _READ, _MOST_WAITING = 4096, 16_384
 _SLICE_NS, _ROUND, _ENOUGH = 10_000_000, 64, 4000
 #: Pages waiting up to which there is time to look around.
 _CALM = 64
+#: How long resets are still judged when the watch ends, ns.
+_LAST_NS = 1_000_000_000
 #: How long what was lost makes the history incomplete, ns.
 _INCOMPLETE_NS = 2_000_000_000
 #: Dropped packets that are looked at; a scanner or a flood makes more.
@@ -144,8 +146,9 @@ class Session:
         while not stop():
             for reset in self.step(0.1):
                 on_reset(reset)
-        for reset in self.flush():
-            on_reset(reset)
+        for part in self._ending():
+            for reset in part:
+                on_reset(reset)
 
     def step(self, seconds: float) -> list[LiveReset]:
         """Wait at most ``seconds`` for events; the resets that are known now."""
@@ -163,22 +166,31 @@ class Session:
         return self._judge(trace, self._horizon - _JUDGE_NS)
 
     def flush(self) -> list[LiveReset]:
-        """Everything that happened until now, though what follows from it is not known yet."""
+        """Everything that happened until now, though what follows from it is not known yet.
+
+        After a second of work it only counts the rest (as undiagnosed).
+        """
+        return [reset for part in self._ending() for reset in part]
+
+    def _ending(self) -> Iterator[list[LiveReset]]:
         if self._polling is not None:
-            return self._polling.flush()
+            yield self._polling.flush()
+            return
         trace = self._running()
         time.sleep(2 * _REORDER_NS / 1e9)
         end = time.monotonic_ns()
-        found = []
+        give_up = end + _LAST_NS
         self._fetch(trace)
         while self._horizon < end - _REORDER_NS or self._backlog.count:
+            if time.monotonic_ns() > give_up:
+                break
             self._fetch(trace)
             self._work(trace)
-            found += self._judge(trace, self._horizon - _JUDGE_NS)
-        self._world.tick(calm=True)
-        while self._pending:
-            found += self._judge(trace, time.monotonic_ns())
-        return found
+            yield self._judge(trace, self._horizon - _JUDGE_NS)
+        self._world.tick(calm=not self._backlog.count)
+        while self._pending and time.monotonic_ns() < give_up:
+            yield self._judge(trace, time.monotonic_ns())
+        self._count_rest()
 
     def known_until_ns(self) -> int:
         """Nanoseconds since the epoch: `step` has given out every reset up to then."""
@@ -218,7 +230,7 @@ class Session:
         for cpu, page in trace.read(_READ):
             self._backlog.add(cpu, page)
         while self._backlog.count > _MOST_WAITING:
-            self._only_count(trace)
+            self._only_count()
 
     def _work(self, trace: Trace) -> None:
         """Look at pages for a moment, and let what is in order become history."""
@@ -263,11 +275,21 @@ class Session:
             trace.no_drops()
             self._world.drops_traced = False
 
-    def _only_count(self, trace: Trace) -> None:
+    def _count_rest(self) -> None:
+        """There is no time for more: count what was not looked at or not judged."""
+        while self._backlog.count:
+            self._only_count()
+        for event in (*self._pending, *self._order.take(time.monotonic_ns())):
+            if event.kind in (SEND, RECEIVE):
+                key = (event.kind, event.reason)
+                self._counts[key] = self._counts.get(key, 0) + 1
+        self._pending.clear()
+
+    def _only_count(self) -> None:
         """Too much to do: count the resets of a page and leave it at that."""
         _, data = self._backlog.next()
         try:
-            self._decoder.count(data, parse_page(data, trace.page).records, self._counts)
+            self._decoder.count(data, parse_page(data, self._running().page).records, self._counts)
         except ParseError:
             self._lose(1)
         self._incomplete_until = time.monotonic_ns() + _INCOMPLETE_NS
@@ -278,8 +300,9 @@ class Session:
 
     def _note(self, events: Iterable[Event]) -> None:
         """Events in order become history; resets wait for what follows from them."""
-        note, pending = self._history.note, self._pending
-        for event in events:
+        place, note, pending = self._world.note, self._history.note, self._pending
+        for told in events:
+            event = place(told)
             note(event)
             if event.kind in (SEND, RECEIVE):
                 pending.append(event)
@@ -299,29 +322,35 @@ class Session:
             self._fetch(trace)
         return found
 
-    def _ended(self, resetter: Ends, before_ns: int) -> int | None:
+    def _ended(self, resetter: Ends, netns: int, before_ns: int) -> int | None:
         """When the end that resets had ended, in an event before the reset."""
-        for time_ns, kind, state, *_ in reversed(self._history.steps(resetter)):
+        for time_ns, kind, state, *_ in reversed(self._history.steps(resetter, netns)):
             if time_ns < before_ns and kind == STATE:
                 return time_ns if state == "CLOSE" else None
         return None
 
-    def _heard(self, ends: Ends) -> bool:
-        return self._alerts is not None and self._alerts.heard(ends)
+    def _heard(self, ends: Ends, netns: int) -> bool:
+        return self._alerts is not None and self._alerts.heard(ends, netns)
 
     def _diagnose(self, event: Event) -> LiveReset | None:
         """A reset with its cause; None for an event that is no reset of its own."""
         world = self._world
+        event = world.settle(event)
         src, sport, dst, dport = ends(event, self._history)
-        space = world.place(event, src)
+        space = world.space(event, src)
         if is_false(event, self._history):
             return None
         lost = event.time_ns < self._incomplete_until
         resetter = (src, sport, dst, dport) if event.kind == SEND else (dst, dport, src, sport)
-        since = self._ended(resetter, event.time_ns)
+        there = event.place.netns if event.kind == SEND else event.place.peer
+        since = self._ended(resetter, there, event.time_ns)
         context = world.context(event, space, self._horizon, since, lost=lost)
         diagnosis = decide(event, self._history, context)
-        if diagnosis.cause == "data-to-closed" and not diagnosis.benign and self._heard(resetter):
+        if (
+            diagnosis.cause == "data-to-closed"
+            and not diagnosis.benign
+            and self._heard(resetter, there)
+        ):
             diagnosis = _farewell(diagnosis)
         if space is not None and not any(src):
             src = space.only_address(len(src)) or src  # a listener on any address prints zeros

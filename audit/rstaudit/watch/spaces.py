@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
+from rstaudit.collect.route import next_router
 from rstaudit.collect.tree import read_file
 from rstaudit.parse.local_addresses import parse_fib_trie, parse_if_inet6
 from rstaudit.watch.samples import Samples, read_counters
@@ -18,6 +21,8 @@ _CLONE_NEWNET = 0x40000000
 _MOST_SPACES, _MOST_HOLDERS = 1024, 8
 #: Seconds that a namespace is taken for new, and that one without processes is remembered.
 _YOUNG = 10.0
+#: Seconds that a route is taken for unchanged, and how many are kept of a namespace.
+_ROUTE_KEPT, _MOST_ROUTES = 2.0, 256
 
 T = TypeVar("T")
 
@@ -26,7 +31,8 @@ class Space:
     """A network namespace by the inode number of its file.
 
     ``holders`` are threads that were seen in it, through which its /proc/net can be read.
-    ``ephemeral`` and ``fin_timeout`` are settings, None where they could not be read.
+    ``ephemeral`` and ``fin_timeout`` are settings, None where they could not be read; so is
+    ``forgets``, nf_conntrack_tcp_timeout_established, also None where there is no conntrack.
     """
 
     def __init__(self, inode: int) -> None:
@@ -36,7 +42,9 @@ class Space:
         self.samples = Samples()
         self.ephemeral: tuple[int, int] | None = None
         self.fin_timeout: int | None = None
+        self.forgets: int | None = None
         self.asked_at = 0.0
+        self._routers: dict[bytes, tuple[float, bytes | None]] = {}
         self.seen_at = time.monotonic()
         self.gone_at: float | None = None
 
@@ -68,10 +76,27 @@ class Space:
     def ask(self) -> None:
         """Read the settings: a thread of ours enters the namespace for that."""
         self.asked_at = time.monotonic()
-        for tid in self.holders:
+        settings = self.inside(_settings)
+        if settings is not None:
+            self.ephemeral, self.fin_timeout, self.forgets = settings
+
+    def inside(self, function: Callable[[], T]) -> T | None:
+        """What ``function`` returns in a thread of ours there; None where nobody is in it."""
+        for tid in reversed(self.holders):
             with suppress(OSError):
-                self.ephemeral, self.fin_timeout = within(tid, _settings)
-                return
+                return within(tid, function, self.inode)
+        return None
+
+    def router(self, to: bytes) -> bytes | None:
+        """The next router on the way to an address, as it was some seconds ago at most."""
+        now = time.monotonic()
+        at, found = self._routers.get(to, (-_ROUTE_KEPT, None))
+        if now - at >= _ROUTE_KEPT:
+            found = self.inside(partial(next_router, to))
+            if len(self._routers) >= _MOST_ROUTES:
+                self._routers.clear()
+            self._routers[to] = (now, found)
+        return found
 
     def _text(self, name: str) -> str | None:
         """A file of its /proc/net; holders that have ended or moved on are dropped."""
@@ -143,12 +168,16 @@ class Spaces:
             del self._spaces[inode]
 
 
-def within(tid: int, function: Callable[[], T]) -> T:
-    """What ``function`` returns in the network namespace of a thread; raises OSError.
+def within(tid: int, function: Callable[[], T], inode: int) -> T:
+    """What ``function`` returns in the network namespace ``inode`` of a thread; raises OSError.
 
-    It runs in a thread of our own that enters the namespace and then ends.
+    It runs in a thread of our own that enters the namespace and then ends. A thread that has
+    moved on to another namespace is an error.
     """
     door = os.open(f"/proc/{tid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    if os.fstat(door).st_ino != inode:
+        os.close(door)
+        raise ProcessLookupError(errno.ESRCH, "the thread is in another namespace")
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -172,16 +201,18 @@ def within(tid: int, function: Callable[[], T]) -> T:
     return results[0]
 
 
-def _settings() -> tuple[tuple[int, int] | None, int | None]:
-    """ip_local_port_range and tcp_fin_timeout of the namespace that this thread is in."""
-    ports, timeout = _numbers("ip_local_port_range"), _numbers("tcp_fin_timeout")
+def _settings() -> tuple[tuple[int, int] | None, int | None, int | None]:
+    """The settings of `Space` in the namespace that this thread is in."""
+    ports, timeout = _numbers("ipv4/ip_local_port_range"), _numbers("ipv4/tcp_fin_timeout")
+    forgets = _numbers("netfilter/nf_conntrack_tcp_timeout_established")
     return (
         (ports[0], ports[1]) if len(ports) == 2 else None,
         timeout[0] if len(timeout) == 1 else None,
+        forgets[0] if len(forgets) == 1 else None,
     )
 
 
 def _numbers(key: str) -> list[int]:
     with suppress(OSError, ValueError):
-        return [int(word) for word in read_file(f"/proc/sys/net/ipv4/{key}").split()]
+        return [int(word) for word in read_file(f"/proc/sys/net/{key}").split()]
     return []

@@ -29,7 +29,7 @@ from rstaudit.model.sockets import (
     idle_ms,
 )
 from rstaudit.resets.live.crossings import Ends
-from rstaudit.watch.spaces import Space, within
+from rstaudit.watch.spaces import Space
 
 _STATES = (ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, LISTEN)
 #: Seconds between two looks at the least, the share of the time that looking may take, and how
@@ -64,9 +64,9 @@ class Standing:
             return
         found: dict[tuple[int, Ends], Held] = {}
         for space in spaces:
-            for tid in space.holders[-1:]:
-                with suppress(OSError, MissingFact):
-                    table = within(tid, _table)
+            with suppress(MissingFact):
+                table = space.inside(_table)
+                if table is not None:
                     found.update(_rows(space.inode, table, _MOST - len(found)))
         self._sockets = found
         with suppress(MissingFact):

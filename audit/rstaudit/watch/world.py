@@ -9,24 +9,30 @@ from typing import TypeVar
 from rstaudit.collect.sockopts import Glimpse
 from rstaudit.collect.tree import Tree
 from rstaudit.model.sockets import Owner
-from rstaudit.parse.reset_event import DESTROY, DROP, RECEIVE, SEND, STATE, Event
-from rstaudit.resets.live.context import Context
-from rstaudit.resets.live.crossings import Ends
+from rstaudit.parse.reset_event import DESTROY, DROP, NOWHERE, RECEIVE, SEND, STATE, Event
+from rstaudit.resets.live.context import Context, Quiet
 from rstaudit.resets.live.history import History, Step
+from rstaudit.watch.filters import forgets_s
 from rstaudit.watch.glimpses import Glimpses
 from rstaudit.watch.people import People
+from rstaudit.watch.places import ANSWERS, Places, acts
 from rstaudit.watch.spaces import Space, Spaces
 from rstaudit.watch.standing import Standing
 
 #: Kinds of events whose thread, outside interrupts, acts for the socket.
 _ACTS = (STATE, SEND, DESTROY)
-#: Seconds between two looks at everything, and the share of the time that looking may take.
-_LOOK, _SHARE = 1.0, 0.1
+#: Seconds between two looks at everything, and the share of the time that looking may take. What
+#: was not used of the last second may be used at once: a first reset should not be misjudged.
+_LOOK, _SHARE, _SAVED = 1.0, 0.1, 1.0
 #: A namespace's counters are not read more often than this, ns.
 _SAMPLE_NS = 1_000_000
 _MOST_FLOWS = 20_000
 #: Data sent less than this before a reset may be what it answers.
 _JUST_NOW_MS = 1000
+#: A younger socket cannot have been silent for a second.
+_BEGINNINGS, _YOUNG_NS = ("SYN_SENT", "ESTABLISHED"), 1_000_000_000
+#: conntrack counts in seconds.
+_SHORTEST = 1000
 #: Seconds after which settings are read again.
 _ASK = 2.0
 _EPHEMERAL = Context().ephemeral
@@ -48,6 +54,7 @@ class World:
     ) -> None:
         self.people = People(Tree(), names)
         self.spaces = Spaces()
+        self.places = Places(self.spaces, self.people)
         self._standing = Standing()
         self._glimpses = Glimpses() if options else None
         self._traced = traced
@@ -57,22 +64,23 @@ class World:
         self._dirty: dict[int, Space] = {}
         #: The last thread that changed a socket's state itself, by the kernel's address.
         self._actors: dict[int, int] = {}
-        #: Of resets not judged yet, by time and processor.
-        self._of_reset: dict[tuple[int, int], int] = {}
-        #: Namespaces of sockets whose addresses are in several: by kernel address, and by ends.
-        self._of_socket: dict[int, int] = {}
-        self._of_ends: dict[Ends, int] = {}
+        #: Who listened last, by namespace and port.
+        self._listeners: dict[tuple[int | None, int], int] = {}
+        #: When a socket began to connect, or was connected.
+        self._born: dict[int, int] = {}
         self.tick(calm=True)
 
     def look(self, *, every: bool = False) -> None:
         """Take in new namespaces and their addresses, unless that was done just now."""
-        if time.monotonic() < self._next_look and not every:
+        begun = time.monotonic()
+        if begun < self._next_look and not every:
             return
         start = time.thread_time()
         for pid, netns in self.people.look_around():
             self.spaces.note(netns, pid)
         self.spaces.read_addresses(every=every)
-        self._next_look = time.monotonic() + (time.thread_time() - start) / _SHARE
+        took = time.thread_time() - start
+        self._next_look = max(self._next_look, begun - _SAVED) + took / _SHARE
 
     def tick(self, *, calm: bool) -> None:
         """Read the counters that resets have moved; now and then look at everything, if calm."""
@@ -96,97 +104,84 @@ class World:
         for event in events:
             if event.kind == DROP:
                 continue
-            if not event.irq and event.pid and event.kind in _ACTS:
+            if acts(event):
                 self._note(event.pid)
                 if event.kind == STATE:
                     _put(self._actors, event.sk, event.pid)
+            if event.kind == STATE and event.state in _BEGINNINGS:
+                _put(self._born, event.sk, event.time_ns)
+            elif event.kind == STATE and event.state == "LISTEN" and not event.irq:
+                _put(self._listeners, (self.people.netns(event.pid), event.sport), event.pid)
             if not self.spaces.of(event.src) and any(event.src):
                 self.look()
-            if len(self.spaces.of(event.src)) != 1:
-                self._remember(event)
             if event.kind in (SEND, RECEIVE):
                 self._see_reset(event)
 
+    def note(self, event: Event) -> Event:
+        """The event with its place; events come in the order of time."""
+        place = self.places.note(event)
+        if place is NOWHERE:
+            return event
+        if event.kind == RECEIVE:
+            self._look_at(event, self.spaces.get(place.netns))  # more may be known by now
+        if event.kind == SEND and place.netns:
+            space = self.spaces.get(place.netns)
+            if space is not None:
+                space.samples.sent(event.time_ns)
+                if space.samples.last_ns <= event.time_ns:
+                    self._dirty[space.inode] = space
+        return event._replace(place=place)
+
     def _see_reset(self, event: Event) -> None:
-        space = self.space(event)
+        space = self.spaces.get(self.places.of(event).netns)
         if space is None:
             return
         self._dirty[space.inode] = space
-        self._of_reset[event.time_ns, event.cpu] = space.inode
-        if event.kind == SEND:
-            space.samples.sent(event.time_ns)
-        elif self._glimpses is not None:
-            self._glimpses.look(event, self._holders(event, space))
+        self._look_at(event, space)
+
+    def _look_at(self, event: Event, space: Space | None) -> None:
+        """Look at the socket that was reset, unless that has been done."""
+        if event.kind == RECEIVE and self._glimpses is not None and space is not None:
+            ends = (event.src, event.sport, event.dst, event.dport)
+            held = self._standing.held(space.inode, ends)
+            inode = held.inode if held is not None else None
+            young = event.time_ns - self._born.get(event.sk, 0) < _YOUNG_NS
+            self._glimpses.look(event, self._holders(event, space), inode, young=young)
 
     def _holders(self, event: Event, space: Space) -> Iterator[int]:
         """Processes that may hold the socket, likeliest first."""
-        actor = self._actors.get(event.sk)
-        owner = self.people.owner(actor) if actor is not None else None
-        if owner is not None:
-            yield owner.pid
         ends = (event.src, event.sport, event.dst, event.dport)
-        yield from (found.pid for found in self._standing.owners(space.inode, ends))
+        standing = self._standing.owners(space.inode, ends)
+        threads = self._actors.get(event.sk), self._listeners.get((space.inode, event.sport))
+        owners = (self.people.owner(thread) for thread in threads if thread is not None)
+        found = (owner.pid for owner in (*owners, *standing) if owner is not None)
+        yield from dict.fromkeys(found)
 
     def _note(self, tid: int) -> None:
         person = self.people.learn(tid)
         if person is not None and person.netns is not None:
             self.spaces.note(person.netns, tid)
 
-    def _remember(self, event: Event) -> None:
-        """Where a socket is whose address does not tell."""
-        begins = event.kind == STATE and event.old == "CLOSE"
-        inode = self._of_socket.get(event.sk) if event.sk and not begins else None
-        if inode is None and not event.irq:
-            inode = self.people.netns(event.pid)
-        if inode is None:
-            inode = self._by_ends(event)
-        if inode is None:
-            return
-        if event.kind == DESTROY:
-            self._of_socket.pop(event.sk, None)
-        elif event.sk:
-            _put(self._of_socket, event.sk, inode)
-        _put(self._of_ends, (event.src, event.sport, event.dst, event.dport), inode)
+    def settle(self, event: Event) -> Event:
+        """A reset that is judged now, with the place that is known now.
 
-    def _by_ends(self, event: Event) -> int | None:
-        """The namespace of the connection's other end, of its listener, or of this end before."""
-        src, sport, dst, dport = event[7:11]
-        known, nobody = self._of_ends, bytes(len(src))
-        for ends in (
-            (src, sport, dst, dport),
-            (src, sport, nobody, 0),
-            (nobody, sport, nobody, 0),
-            (bytes(16), sport, bytes(16), 0),
-            (dst, dport, src, sport) if _within(src, dst) else None,
-        ):
-            inode = known.get(ends) if ends is not None else None
-            if inode is not None:
-                return inode
-        return None
+        Who has the peer's address decides much, so that it is worth a look.
+        """
+        place = event.place
+        if place.netns and not place.afar:
+            return event
+        self.look()
+        return event._replace(place=self.places.of(event))
 
-    def space(self, event: Event) -> Space | None:
-        """The network namespace of our end of an event; None where that cannot be told."""
-        here = self.spaces.of(event.src)
-        if len(here) == 1:
-            return self.spaces.get(here[0])
-        inode = self._of_socket.get(event.sk) if event.sk else None
-        if inode is None and _within(event.src, event.dst):
-            # what a program sends to its own host is answered while it waits: in its own thread
-            inode = self.people.netns(event.pid)
-            inode = inode if inode in here else None
-        return self.spaces.get(inode if inode is not None else self._by_ends(event))
-
-    def place(self, event: Event, source: bytes) -> Space | None:
-        """The namespace of a reset that is judged now, as it was when it was seen.
+    def space(self, event: Event, source: bytes) -> Space | None:
+        """The namespace of our end of a settled reset; None where that cannot be told.
 
         ``source`` is our address, which a listener's event does not tell.
         """
-        inode = self._of_reset.pop((event.time_ns, event.cpu), None)
-        if inode is None or not self.spaces.of(event.dst):
-            self.look()
-        if source != event.src:
-            return self.space(event._replace(src=source))
-        return self.spaces.get(inode) if inode is not None else self.space(event)
+        netns = event.place.netns
+        if not netns and source != event.src:
+            netns = self.places.of(event._replace(src=source)).netns
+        return self.spaces.get(netns)
 
     def context(
         self, event: Event, space: Space | None, seen_ns: int, since_ns: int | None, *, lost: bool
@@ -218,6 +213,9 @@ class World:
             options=seen.options if seen is not None else None,
             unread=seen.unread if seen is not None else None,
             idle_ms=self._idle_ms(event, space, seen),
+            quiet=_quiet(seen),
+            peer_quiet=self._peer_quiet(event, seen),
+            forgets_s=self._forgets_s(event, space, peer, seen),
             ephemeral=space.ephemeral or _EPHEMERAL if space is not None else _EPHEMERAL,
             fin_timeout_s=space.fin_timeout if space is not None else None,
             lost=lost,
@@ -239,15 +237,31 @@ class World:
             return seen.received_ms
         return held.idle_ms + since
 
+    def _peer_quiet(self, event: Event, seen: Glimpse | None) -> Quiet | None:
+        if seen is None or self._glimpses is None:
+            return None
+        theirs = (event.dst, event.dport, event.src, event.sport)
+        return _quiet(self._glimpses.near(theirs, event.time_ns))
+
+    def _forgets_s(
+        self, event: Event, space: Space | None, peer: Space | None, seen: Glimpse | None
+    ) -> int | None:
+        """When conntrack on the way forgets; asked only of what was silent, which is seldom."""
+        quiet = _quiet(seen)
+        if event.kind != RECEIVE or space is None or quiet is None or quiet.heard_ms < _SHORTEST:
+            return None
+        return forgets_s(self.spaces, space, event.src, peer, event.dst)
+
     def owner(self, event: Event, space: Space | None, history: History) -> Owner | None:
         """The process behind our end of a reset; None where nobody can be named."""
-        if event.kind == SEND and not event.irq:
+        if event.kind == SEND and acts(event):
             found = self.people.owner(event.pid)
             if found is not None:
                 return found
         ends = (event.src, event.sport, event.dst, event.dport)
         minisocket = event.state in ("TIME_WAIT", "LISTEN")  # at another address than its socket
-        found = self._actor(history.steps(ends), 0 if minisocket else event.sk)
+        netns = event.place.netns
+        found = self._actor(history.steps(ends, netns), 0 if minisocket else event.sk)
         if found is not None or event.state == "UNKNOWN":
             return found
         seen = self._glimpses.of(event) if self._glimpses is not None else None
@@ -256,21 +270,22 @@ class World:
         standing = self._standing.owners(space.inode, ends) if space is not None else ()
         if standing:
             return min(standing)
-        return self._actor(history.listener(event.src, event.sport), 0)
+        return self._actor(history.listener(event.src, event.sport, netns), 0)
 
     def _actor(self, steps: list[Step], sk: int) -> Owner | None:
         """Who did the last step that a process did itself (of the socket ``sk``, if any)."""
-        for _, kind, _, _, irq, pid, socket, _ in reversed(steps):
-            if not irq and pid and kind in _ACTS and sk in (0, socket):
+        for _, kind, _, _, irq, pid, socket, extra, _ in reversed(steps):
+            if not irq and pid and kind in _ACTS and extra not in ANSWERS and sk in (0, socket):
                 owner = self.people.owner(pid)
                 if owner is not None:
                     return owner
         return None
 
 
-def _within(src: bytes, dst: bytes) -> bool:
-    """Whether a connection never leaves its namespace."""
-    return src == dst or src[:1] == b"\x7f"
+def _quiet(seen: Glimpse | None) -> Quiet | None:
+    if seen is None:
+        return None
+    return Quiet(seen.sent_ms, min(seen.received_ms, seen.acked_ms))
 
 
 K = TypeVar("K")

@@ -240,7 +240,7 @@ SCENARIOS = (
         "is answered with a reset.",
         stage=_linger2_before_ack,
         twin=_half_closed_peer,
-        live=from_to("server", "linger2-abort", "data-to-closed"),
+        live=from_to("server", "linger2-abort"),
         pcap=both("linger2-abort", *ABORT_ON_WIRE),
         audit={"server": ("RST309",)},
         seconds=_IN_USE + 1,

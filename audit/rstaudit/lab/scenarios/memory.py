@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rstaudit.lab.meet import exchange, part, target
+from rstaudit.lab.namespaces import spawn
 from rstaudit.lab.network import Lab
 from rstaudit.lab.parties import End
 from rstaudit.lab.scenario import ABORT_ON_WIRE, Draw, Scenario, both, from_to
@@ -29,12 +29,8 @@ def limited(path: str, value: int) -> Iterator[None]:
     with open(path, encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two draws, or two labs, one after the other
         before = lock.read().strip()
-        restorer = subprocess.Popen(
-            ["sh", "-c", _RESTORER, "sh", before, path],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=(lock.fileno(),),  # the lock is held until the old value is back
-        )
+        # the lock is held until the old value is back
+        restorer = spawn("sh", "-c", _RESTORER, "sh", before, path, hand_over=(lock.fileno(),))
         try:
             with open(path, "w", encoding="ascii") as file:
                 file.write(str(value))

@@ -106,7 +106,9 @@ def listener_closing(scene: Scene) -> bool:
     if event.irq or (ours is not None and ours.opened == "connect"):
         return False
     inside = False
-    for time, kind, state, old, irq, pid, *_ in scene.history.listener(event.src, event.sport):
+    for time, kind, state, old, irq, pid, *_ in scene.history.listener(
+        event.src, event.sport, event.place.netns
+    ):
         if time > event.time_ns:
             break
         if pid != event.pid or irq:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from rstaudit.model.options import SocketOptions
@@ -11,7 +10,16 @@ from rstaudit.model.options import SocketOptions
 #: Counter deltas by name, as `Counters` names them (``TcpExt.TCPAbortOnData``).
 Deltas = Mapping[str, int]
 
-NO_DELTAS: Deltas = MappingProxyType({})
+
+class Quiet(NamedTuple):
+    """Milliseconds since a socket sent data, and since anything of its peer came to it.
+
+    By its tcp_info, read right after the reset: tcpi_last_data_sent, and the shorter of
+    tcpi_last_data_recv and tcpi_last_ack_recv. A reset itself changes neither.
+    """
+
+    sent_ms: int
+    heard_ms: int
 
 
 class Context(NamedTuple):
@@ -34,9 +42,12 @@ class Context(NamedTuple):
 
     ``options`` and ``unread`` (bytes in the receive queue) are the socket's, if it was read while
     it lived. ``idle_ms`` is how long neither end had sent data when the socket was last read, up
-    to the reset. ``ephemeral`` is our namespace's ip_local_port_range. ``fin_timeout_s`` is its
-    tcp_fin_timeout. ``lost`` says that events were lost around this reset: what is not there
-    proves nothing then.
+    to the reset. ``quiet`` is the same of this socket alone, if it was read right after the reset,
+    and ``peer_quiet`` that of the other end, if that is on this host and was reset too.
+    ``forgets_s`` is the shortest nf_conntrack_tcp_timeout_established of the namespaces of this
+    host that the connection passes through. ``ephemeral`` is our namespace's ip_local_port_range,
+    ``fin_timeout_s`` its tcp_fin_timeout. ``lost`` says that events were lost around this reset:
+    what is not there proves nothing then.
     """
 
     counters: Deltas | None = None
@@ -52,6 +63,9 @@ class Context(NamedTuple):
     options: SocketOptions | None = None
     unread: int | None = None
     idle_ms: int | None = None
+    quiet: Quiet | None = None
+    peer_quiet: Quiet | None = None
+    forgets_s: int | None = None
     ephemeral: tuple[int, int] = (32768, 60999)
     fin_timeout_s: int | None = None
     lost: bool = False

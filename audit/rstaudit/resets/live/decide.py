@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from rstaudit.model.diagnosis import Diagnosis
-from rstaudit.parse.reset_event import RECEIVE, SEND, STATE, Event
+from rstaudit.parse.reset_event import RECEIVE, SEND, STATE, Event, Place
 from rstaudit.resets.live import aborts, closing, gone, handshake, received
 from rstaudit.resets.live.context import NOTHING, Context
-from rstaudit.resets.live.crossings import Ends, reverse
+from rstaudit.resets.live.crossings import Ends, reverse, within
 from rstaudit.resets.live.history import History, Step
-from rstaudit.resets.live.past import Past, read
+from rstaudit.resets.live.past import Past, connecting, read
 from rstaudit.resets.live.scene import CERTAIN, LIKELY, Known, Scene, renamed
 
 Decide = Callable[[Scene], Diagnosis]
@@ -52,14 +52,16 @@ def is_false(event: Event, history: History) -> bool:
         and sk == event.sk
         and 0 <= time - event.time_ns <= _FALSE_NS
         and not str(reason).startswith("MPTCP_")
-        for time, kind, _, _, _, _, sk, reason in reversed(history.steps(ends(event, history)))
+        for time, kind, _, _, _, _, sk, reason, _ in reversed(
+            history.steps(ends(event, history), event.place.netns)
+        )
     )
 
 
 def ends(event: Event, history: History) -> Ends:
     """The ends of a reset, ours first; a listener's peer is taken from the matching receipt."""
     if event.kind == SEND and event.dport == 0:
-        peer = history.receipt_of_listener(event.src, event.sport, event.time_ns)
+        peer = history.receipt_of_listener(event.src, event.sport, event.time_ns, event.place.netns)
         if peer is None:
             peer = handshake.just_connected(event, history)
         if peer is not None:
@@ -70,31 +72,61 @@ def ends(event: Event, history: History) -> Ends:
 def matching_send(event: Event, history: History) -> Event | None:
     """The event of the other end, on this host, that sent the reset ``event`` received."""
     own: Ends = (event.src, event.sport, event.dst, event.dport)
-    begun = _begun(history.steps(own), event)
-    for step in history.steps(reverse(own)):
+    place = event.place
+    steps, theirs = history.steps(own, place.netns), history.steps(reverse(own), place.peer)
+    begun = _begun(steps, event)
+    for step in theirs:
         if step[1] == SEND and begun <= step[0] <= event.time_ns + _OVERTAKEN_NS:
-            return _event(step, *reverse(own))  # the first one ended it, whatever came later
-    denials = history.denials.between(event.dst, event.dport, begun, event.time_ns)
+            # the first one ended it, whatever came later
+            return _event(step, reverse(own), place.peer, place.netns)
+    peer = -1 if place.afar else place.peer  # a listener on any address has this one, or not
+    denials = history.denials.between(event.dst, event.dport, begun, event.time_ns, peer)
     if denials:
-        return _event(denials[-1][2], *reverse(own))
-    return _translated_send(event, history)
+        return _event(denials[-1][2], reverse(own), place.peer, place.netns)
+    opened = _opened(steps, event)
+    if within(event.src, event.dst) or any(s[1] == STATE and s[0] >= opened for s in theirs):
+        return None  # the other end is known here under the very address that the reset came from
+    return _translated_send(event, own, history) or _translated_denial(event, own, history)
 
 
-def _translated_send(event: Event, history: History) -> Event | None:
-    """The sent reset that NAT on this host turned into the received one."""
-    own: Ends = (event.src, event.sport, event.dst, event.dport)
+def _translated_send(event: Event, own: Ends, history: History) -> Event | None:
+    """The reset of a connection that NAT on this host turned into the received one."""
     origin = history.crossings.origin(own, event.time_ns)
-    if origin is not None:
-        sends = [step for step in history.steps(origin) if step[1] == SEND]
-        exact = history.steps(reverse(origin))
-        if sends and not any(step[1] == RECEIVE for step in exact):
-            return _event(sends[-1], *origin)
-    for there in history.crossings.listener_origin(event.time_ns):
-        last = history.denials.between(there[0], there[1], 0, event.time_ns)[-1:]
-        for time, _, step in last:
-            if history.receipt_of_listener(there[0], there[1], time) is None:
-                return _event(step, *there)  # nobody else got that one
-    return None
+    if origin is None:
+        return None
+    sends = [step for step in history.steps(origin) if step[1] == SEND]
+    exact = history.steps(reverse(origin))
+    if not sends or any(step[1] == RECEIVE for step in exact):
+        return None
+    return _event(sends[-1], origin, sends[-1][8], event.place.netns)
+
+
+def _translated_denial(event: Event, own: Ends, history: History) -> Event | None:
+    """The reset of a listener that NAT on this host turned into the received one.
+
+    Only the time tells that, so there must be just one listener that it can be, of another
+    namespace, and whatever has the sender's address must forward packets. A listener resets no
+    SYN: what is refused while it connects has another origin.
+    """
+    place, found = event.place, []
+    if place.peer_forwards is False or connecting(history.steps(own, place.netns), event.time_ns):
+        return None
+    for there, netns in set(history.crossings.listeners_before(event.time_ns)):
+        if netns and netns in (place.netns, place.peer):
+            continue
+        for time, _, step, _ in history.denials.between(*there[:2], 0, event.time_ns, netns)[-1:]:
+            if history.receipt_of_listener(*there[:2], time, netns) is None:
+                found.append(_event(step, there, netns, 0))  # nobody else got that one
+    return found[0] if len(found) == 1 else None
+
+
+def _opened(steps: list[Step], event: Event) -> int:
+    """When the connection of ``event`` was opened here, as far back as is known."""
+    return max(
+        (time for time, kind, state, *_ in steps
+         if kind == STATE and state in ("SYN_SENT", "SYN_RECV") and time < event.time_ns),
+        default=0,
+    )  # fmt: skip
 
 
 def _begun(steps: list[Step], event: Event) -> int:
@@ -108,17 +140,19 @@ def _begun(steps: list[Step], event: Event) -> int:
     return begun
 
 
-def _event(step: Step, src: bytes, sport: int, dst: bytes, dport: int) -> Event:
-    time, _, state, _, irq, pid, sk, extra = step
+def _event(step: Step, ends: Ends, netns: int, peer: int) -> Event:
+    time, _, state, _, irq, pid, sk, extra, _ = step
     reason = extra if isinstance(extra, str) else None
-    return Event(time, 0, SEND, irq, pid, sk, 0, src, sport, dst, dport, state=state, reason=reason)
+    return Event(
+        time, 0, SEND, irq, pid, sk, 0, *ends, state=state, reason=reason, place=Place(netns, peer)
+    )
 
 
 def _scene(event: Event, history: History, context: Context) -> Scene:
     own = ends(event, history)
     sk = 0 if event.state in ("TIME_WAIT", "LISTEN") else event.sk
-    ours = read(history.steps(own), event.time_ns, sk)
-    peer = read(history.steps(reverse(own)), event.time_ns)
+    ours = read(history.steps(own, event.place.netns), event.time_ns, sk)
+    peer = read(history.steps(reverse(own), event.place.peer), event.time_ns)
     known: Known = {"source": "events"}
     if event.reason is not None:
         known["kernel_reason"] = event.reason
@@ -201,7 +235,9 @@ def _received(event: Event, history: History, context: Context) -> Diagnosis:
         return renamed(diagnosis, {"other_end": "this host"}, _HERE)
     scene = _scene(event, history, context)
     if not context.peer_local or context.lost:
-        return received.from_afar(scene)
+        found = received.from_afar(scene)
+        others = dict.fromkeys((*found.alternatives, "firewall-reject"))
+        return found._replace(alternatives=tuple(one for one in others if one != found.cause))
     if context.every_reset_traced:
         return received.unsent(scene)
     return _untraced(event, history, context)
@@ -215,7 +251,7 @@ def _untraced(event: Event, history: History, context: Context) -> Diagnosis:
     """
     sent = Event(
         event.time_ns, 0, SEND, True, 0, 0, event.family, event.dst, event.dport, event.src,
-        event.sport,
+        event.sport, place=Place(event.place.peer, event.place.netns),
     )  # fmt: skip
     scene = _scene(sent, history, _turned(context))
     if scene.ours is not None and scene.ours.ended_ns is None and scene.ours.opened != "listen":

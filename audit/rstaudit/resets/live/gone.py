@@ -7,10 +7,10 @@ What had been at these ends before, and at the other end where it is on this hos
 from __future__ import annotations
 
 from rstaudit.model.diagnosis import Diagnosis
-from rstaudit.parse.reset_event import STATE
+from rstaudit.parse.reset_event import RECEIVE, SEND, STATE
 from rstaudit.resets.live.closing import data_to_closed, farewell
-from rstaudit.resets.live.crossings import reverse
-from rstaudit.resets.live.past import Past
+from rstaudit.resets.live.crossings import Ends, reverse, within
+from rstaudit.resets.live.past import AT_ONCE_NS, Past, connecting
 from rstaudit.resets.live.scene import CERTAIN, LIKELY, Scene, say
 
 #: States of the other end that has not seen our FIN, and that has seen it but goes on.
@@ -46,7 +46,9 @@ def translated(scene: Scene) -> bool:
     another one; or the peer has a connection with us that no socket or listener here ever had.
     """
     own, crossings, peer = scene.ends, scene.history.crossings, scene.peer
-    if own[3] and crossings.target(own, scene.event.time_ns) is not None:
+    if within(own[0], own[2]):
+        return False
+    if target(scene) is not None:
         scene.known["translated"] = "the reset was received under another address"
         return True
     if peer is None or peer.opened is None or peer.opened_ns is None or peer.state == "SYN_SENT":
@@ -54,10 +56,38 @@ def translated(scene: Scene) -> bool:
     if crossings.accepted_as(own, peer.opened_ns) is not None:
         scene.known["translated"] = "the peer was accepted here under another address"
         return True
-    if scene.history.listener(own[0], own[1]) or peer.state not in _GOES_ON:
+    if scene.our_listener() or peer.state not in _GOES_ON:
         return False
     scene.known["translated"] = "no socket of this host ever had this connection"
     return True
+
+
+def target(scene: Scene) -> Ends | None:
+    """Who received our reset under another address, where that was no refused connect.
+
+    Nobody received it as it was sent, and nobody sent what was received as it came.
+    """
+    found = scene.history.crossings.target(scene.ends, scene.event.time_ns)
+    if found is None or connecting(scene.history.steps(found), scene.event.time_ns):
+        return None
+    return found if _its_receipt(scene, found) else None
+
+
+def _its_receipt(scene: Scene, found: Ends) -> bool:
+    history, now = scene.history, scene.event.time_ns
+    theirs = history.steps(reverse(scene.ends), scene.event.place.peer)
+    if any(step[1] == RECEIVE and step[0] > now - AT_ONCE_NS for step in theirs):
+        return False
+    return not any(step[1] == SEND for step in history.steps(reverse(found)))
+
+
+def _refused_through(scene: Scene) -> Ends | None:
+    """Whose connect our reset refused, where address translation handed it to us."""
+    crossings, now = scene.history.crossings, scene.event.time_ns
+    for found in (crossings.target(scene.ends, now), crossings.behind(scene.ends, now)):
+        if found is not None and connecting(scene.history.steps(found), now):
+            return found if _its_receipt(scene, found) else None
+    return None
 
 
 def _after_end(scene: Scene, ours: Past) -> Diagnosis:
@@ -184,7 +214,13 @@ def _never_known(scene: Scene) -> Diagnosis:
             scene, "closed-port", CERTAIN, "A program on this host connects to port {port}, and "
             "nothing listens there.", port=scene.event.sport,
         )  # fmt: skip
-    if state is None and scene.history.connecting(reverse(scene.ends)):
+    if state is None and _refused_through(scene) is not None:
+        return say(
+            scene, "closed-port", LIKELY, "A program on this host connects through address "
+            "translation to port {port} here, and nothing listens there.", "late-segment",
+            port=scene.event.sport,
+        )  # fmt: skip
+    if state is None and scene.peer_connecting():
         return say(
             scene, "closed-port", LIKELY, "A program on this host is connecting to port {port}, "
             "and nothing listens there.", "late-segment", port=scene.event.sport,
@@ -196,7 +232,8 @@ def _never_known(scene: Scene) -> Diagnosis:
     if state in _BOTH_CLOSED:
         return say(
             scene, "late-segment", LIKELY, "The other end, on this host, had closed already; a "
-            "straggler met no socket.", "data-to-closed", benign=True,
+            "straggler met no socket.", "data-to-closed",
+            *(("closed-port",) if scene.context.lost else ()), benign=True,
         )  # fmt: skip
     if _answered_by_listener(scene):
         return _scan(scene)
@@ -242,9 +279,11 @@ def _from_outside(scene: Scene) -> Diagnosis:
             scene, "closed-port", LIKELY, f"The listener on port {port} was closed "
             f"{scene.ago(stopped)} before.", "half-open", "late-segment",
         )  # fmt: skip
-    if scene.listens(*scene.ends[2:]):
+    if scene.peer_listens():
         return _scan(scene)
-    probed = scene.history.crossings.ports_probed_by(scene.ends[2], scene.event.time_ns)
+    probed = scene.history.crossings.ports_probed_by(
+        scene.ends[2], scene.event.time_ns, scene.event.place.netns
+    )
     if probed >= _SCANNED:
         return say(
             scene, "closed-port", LIKELY, "Nothing listens on port {port}; its peer met {probed} "
@@ -272,8 +311,7 @@ def _from_outside(scene: Scene) -> Diagnosis:
 
 def _stopped_listening(scene: Scene) -> int | None:
     """When the last listener of our port was closed; None where there was none."""
-    address, port = scene.ends[:2]
-    for step in reversed(scene.history.listener(address, port)):
+    for step in reversed(scene.our_listener()):
         if step[1] == STATE and step[2] == "CLOSE" and step[0] <= scene.event.time_ns:
             return step[0]
     return None

@@ -7,6 +7,7 @@ from rstaudit.parse.reset_event import SEND, Event
 from rstaudit.resets.live import gone
 from rstaudit.resets.live.crossings import Ends, reverse
 from rstaudit.resets.live.history import History
+from rstaudit.resets.live.past import connecting
 from rstaudit.resets.live.scene import CERTAIN, LIKELY, POSSIBLE, Scene, say
 
 _DROP_NS = 1_000_000
@@ -45,8 +46,7 @@ def bad_ack(scene: Scene) -> Diagnosis:
             scene, "stale-connection", CERTAIN, "The peer still holds an older connection with the "
             "same ports ({old}) and answered the new SYN with its numbers.", old=old,
         )  # fmt: skip
-    _, _, address, port = scene.ends
-    if scene.context.peer_local and scene.peer is None and scene.listens(address, port):
+    if scene.context.peer_local and scene.peer is None and scene.peer_listens():
         return _misnumbered(scene)
     if scene.ours is not None and scene.ours.sent_reason == scene.event.reason:
         return say(
@@ -139,7 +139,7 @@ def listener(scene: Scene) -> Diagnosis:
     if scene.ends[3] == 0 and _just_reset(scene):
         return say(
             scene, "late-segment", LIKELY, "A connection at port {port} had been reset "
-            f"{scene.ago(scene.history.crossings.last_reset_at(scene.event.sport))} before, and "
+            f"{scene.ago(_last_reset(scene))} before, and "
             "what its peer had sent until then came to the listener.", "unsolicited-segment",
             "half-open", benign=True, port=scene.event.sport,
         )  # fmt: skip
@@ -154,16 +154,26 @@ def listener(scene: Scene) -> Diagnosis:
 
 def _just_reset(scene: Scene) -> bool:
     """Whether a connection at the listener's port was reset so lately that segments of it come."""
-    last = scene.history.crossings.last_reset_at(scene.event.sport)
+    last = _last_reset(scene)
     return last is not None and 0 <= scene.event.time_ns - last < _RECENT_NS
 
 
+def _last_reset(scene: Scene) -> int | None:
+    event = scene.event
+    return scene.history.crossings.last_reset_at(event.sport, event.place.netns)
+
+
 def _receipt_elsewhere(scene: Scene) -> bool:
-    """Whether somebody got this reset under another address at once, as NAT makes it."""
-    for ends in scene.history.crossings.receipts_after(scene.event.time_ns):
-        sent = scene.history.steps(reverse(ends))
-        now = scene.event.time_ns
-        denied = scene.history.denials.between(ends[2], ends[3], now - _RECENT_NS, now)
+    """Whether somebody got this reset under another address at once, as NAT makes it.
+
+    A connected socket of another namespace, since a listener resets no SYN.
+    """
+    history, now, netns = scene.history, scene.event.time_ns, scene.event.place.netns
+    for time, ends, there in history.crossings.receipts_after(now):
+        if (netns and netns == there) or connecting(history.steps(ends, there), time):
+            continue
+        sent = history.steps(reverse(ends))
+        denied = history.denials.between(ends[2], ends[3], now - _RECENT_NS, now, netns)
         if not denied and not any(step[1] == SEND for step in sent):
             scene.known["translated"] = "the reset was received under another address"
             return True
@@ -175,11 +185,12 @@ def just_connected(event: Event, history: History) -> Ends | None:
 
     From its own end, when the listener sends the reset ``event``; the last such program.
     """
-    for time, ends in history.crossings.connects_to(event.sport):
+    netns = event.place.netns
+    for time, ends, peer in history.crossings.connects_to(event.sport):
         if not 0 <= event.time_ns - time < _BELIEVED_NS:
             continue
-        here = ends[2] == event.src or not any(event.src)
-        if here and not history.steps(reverse(ends)):
+        here = ends[2] == event.src or (not any(event.src) and (not netns or peer in (0, netns)))
+        if here and not history.steps(reverse(ends), netns):
             return ends
     return None
 
@@ -187,7 +198,8 @@ def just_connected(event: Event, history: History) -> Ends | None:
 def _denied_at_once(scene: Scene, connected_ns: int) -> bool:
     """Whether the listener had denied the connection before its request could have expired."""
     soon = min(connected_ns + _REQUEST_NS - 1, scene.event.time_ns)
-    return bool(scene.history.denials.between(*scene.ends[:2], connected_ns, soon))
+    netns = scene.event.place.netns
+    return bool(scene.history.denials.between(*scene.ends[:2], connected_ns, soon, netns))
 
 
 def _misfit(scene: Scene) -> Diagnosis:

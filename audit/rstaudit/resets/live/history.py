@@ -14,6 +14,7 @@ from rstaudit.parse.reset_event import (
     SEND,
     STATE,
     Event,
+    Place,
 )
 from rstaudit.resets.live.crossings import Crossings, Ends
 from rstaudit.resets.live.denials import Denials
@@ -21,8 +22,9 @@ from rstaudit.resets.live.verdicts import Verdicts
 
 #: What is kept of an event: time_ns, kind, state, old, irq, pid, sk, extra. ``extra`` is the
 #: reason of a sent reset, the errno of an error report, the peer's port as a destroyed socket
-#: printed it, how often data was sent again, or None.
-Step = tuple[int, str, str | None, str | None, bool, int, int, "int | str | None"]
+#: printed it, how often data was sent again, or None. Last is the network namespace where the
+#: addresses do not tell it, else 0.
+Step = tuple[int, str, str | None, str | None, bool, int, int, "int | str | None", int]
 
 #: The kind of a step that belongs to the MPTCP connection above its subflows.
 MPTCP = "mptcp"
@@ -36,8 +38,8 @@ class History:
     """The steps of the last connections of the whole host, by their ends.
 
     At most twice ``limit`` connections are kept, the ones that did nothing for longest go first.
-    There is no network namespace in an event: where two namespaces use the same four-tuple, the
-    socket's address ``sk`` tells them apart, and a step without one belongs to the latest.
+    Namespaces that use the same addresses, as all do on loopback, are told apart by the `Place`
+    of each event; a step whose namespace is not known may belong to any of them.
     """
 
     def __init__(self, limit: int = 20_000) -> None:
@@ -54,54 +56,63 @@ class History:
         """Remember ``event``; events come in the order of time."""
         (
             time, cpu, kind, irq, pid, sk, _, src, sport, dst, dport,
-            state, old, reason, _, error, mptcp,
-        ) = event[:17]  # fmt: skip
+            state, old, reason, _, error, mptcp, place,
+        ) = event  # fmt: skip
         ends = (src, sport, dst, dport)
+        netns = place.netns if place.shared else 0
         if kind == STATE:
             if mptcp:
-                self._add(ends, (time, MPTCP, state, old, irq, pid, sk, None))
+                self._add(ends, (time, MPTCP, state, old, irq, pid, sk, None, netns))
             else:
-                self._note_state(ends, (time, STATE, state, old, irq, pid, sk, None))
+                step = (time, STATE, state, old, irq, pid, sk, None, netns)
+                self._note_state(ends, step, place)
         elif kind == DESTROY:
             known = self._ends_of.pop(sk, ends)
-            self._add(known, (time, DESTROY, None, None, irq, pid, sk, dport))
+            self._add(known, (time, DESTROY, None, None, irq, pid, sk, dport, netns))
         elif kind == ERROR:
             if dport and not mptcp:
-                self._add(ends, (time, ERROR, None, None, irq, pid, sk, error))
+                self._add(ends, (time, ERROR, None, None, irq, pid, sk, error, netns))
         elif kind == SEND:
-            self._note_send(ends, (time, SEND, state, None, irq, pid, sk, reason))
+            self._note_send(ends, (time, SEND, state, None, irq, pid, sk, reason, netns), place)
         elif kind == RECEIVE:
-            self._add(ends, (time, RECEIVE, None, None, irq, pid, sk, None))
-            self.denials.received(time, ends)
-            self.crossings.received(time, ends)
+            self._add(ends, (time, RECEIVE, None, None, irq, pid, sk, None, netns))
+            self.denials.received(time, ends, place)
+            self.crossings.received(time, ends, place)
         elif kind == RETRANSMIT:
-            self._note_retransmit(ends, (time, RETRANSMIT, state, None, irq, pid, sk, 1))
+            self._note_retransmit(ends, (time, RETRANSMIT, state, None, irq, pid, sk, 1, netns))
         elif kind == DROP:
             self._drops.append((time, reason, sk, cpu))
 
-    def steps(self, ends: Ends) -> list[Step]:
+    def steps(self, ends: Ends, netns: int = 0) -> list[Step]:
         """What happened at these ends, in the order of time; empty where nothing is known.
 
-        With the port of ours 0: connects to that peer whose own port is not known yet.
+        With the port of ours 0: connects to that peer whose own port is not known yet. Where
+        ``netns`` is not 0, what is known to have happened in another namespace is left out.
         """
+        found = self._all(ends)
+        if not netns or all(step[8] in (0, netns) for step in found):
+            return found
+        return [step for step in found if step[8] in (0, netns)]
+
+    def _all(self, ends: Ends) -> list[Step]:
         return self._young.get(ends) or self._old.get(ends) or []
 
-    def listener(self, address: bytes, port: int) -> list[Step]:
+    def listener(self, address: bytes, port: int, netns: int = 0) -> list[Step]:
         """How listeners for this address and port came and went, in the order of time."""
         any_4, any_6 = _ANY[4], _ANY[16]
         own = any_6 if len(address) == 16 else any_4
-        found = self.steps((address, port, own, 0))
+        found = self.steps((address, port, own, 0), netns)
         for anywhere in (any_4, any_6):
             if anywhere != address:
-                found = found + self.steps((anywhere, port, anywhere, 0))
+                found = found + self.steps((anywhere, port, anywhere, 0), netns)
         return sorted(found)
 
-    def connecting(self, ends: Ends) -> bool:
+    def connecting(self, ends: Ends, netns: int = 0) -> bool:
         """Whether a socket of this host is about to connect to the peer of ``ends``."""
         address, _, peer, port = ends
-        if self.steps((address, 0, peer, port)):
+        if self.steps((address, 0, peer, port), netns):
             return True
-        return bool(self.steps((_ANY.get(len(address), address), 0, peer, port)))
+        return bool(self.steps((_ANY.get(len(address), address), 0, peer, port), netns))
 
     def ends_of(self, sk: int) -> Ends | None:
         """The ends of the socket at this address of the kernel, while it lives."""
@@ -128,24 +139,26 @@ class History:
                 return time
         return None
 
-    def receipt_of_listener(self, address: bytes, port: int, time_ns: int) -> Ends | None:
+    def receipt_of_listener(
+        self, address: bytes, port: int, time_ns: int, netns: int = 0
+    ) -> Ends | None:
         """Who received the reset that a listener sent at ``time_ns``, if that is on this host."""
-        return self.denials.receipt(address, port, time_ns, self._of_a_connection)
+        return self.denials.receipt(address, port, time_ns, netns, self._of_a_connection)
 
-    def _of_a_connection(self, time: int, ends: Ends) -> bool:
-        sent = self.steps((ends[2], ends[3], ends[0], ends[1]))
+    def _of_a_connection(self, time: int, ends: Ends, peer: int) -> bool:
+        sent = self.steps((ends[2], ends[3], ends[0], ends[1]), peer)
         return any(step[1] == SEND and abs(step[0] - time) < _SOON_NS for step in sent)
 
     def drops(self, reason: str, since_ns: int) -> int:
         """How many packets the kernel dropped for ``reason`` since then, 512 at the most."""
         return sum(1 for time, why, *_ in self._drops if why == reason and time >= since_ns)
 
-    def _note_state(self, ends: Ends, step: Step) -> None:
+    def _note_state(self, ends: Ends, step: Step, place: Place) -> None:
         sk = step[6]
         if step[3] == "SYN_SENT":
             self._opening(ends, step)
             if step[2] == "ESTABLISHED":
-                self.crossings.connected(step[0], ends)
+                self.crossings.connected(step[0], ends, place)
         elif step[2] == "SYN_RECV":
             self.crossings.accepted(step[0], ends)
         self._ends_of[sk] = ends
@@ -159,7 +172,7 @@ class History:
         before = self._ends_of.get(step[6])
         if before is None or before == ends or before[1] != 0:
             return
-        waiting = self.steps(before)
+        waiting = self._all(before)
         for first in waiting:
             if first[6] == step[6]:
                 waiting.remove(first)
@@ -169,20 +182,20 @@ class History:
             self._young.pop(before, None)
             self._old.pop(before, None)
 
-    def _note_send(self, ends: Ends, step: Step) -> None:
-        self.crossings.sent(step[0], ends)
+    def _note_send(self, ends: Ends, step: Step, place: Place) -> None:
+        self.crossings.sent(step[0], ends, place)
         if ends[3]:
             self._add(ends, step)
         else:
-            self.denials.sent(ends, step)
+            self.denials.sent(ends, step, place)
 
     def _note_retransmit(self, ends: Ends, step: Step) -> None:
         """Only the last of several in a row is kept, with their number."""
-        steps = self.steps(ends)
+        steps = self._all(ends)
         if steps and steps[-1][1] == RETRANSMIT and steps[-1][6] == step[6]:
             count = steps[-1][7]
             assert isinstance(count, int)
-            steps[-1] = (*step[:7], count + 1)
+            steps[-1] = (*step[:7], count + 1, step[8])
         else:
             self._add(ends, step)
 

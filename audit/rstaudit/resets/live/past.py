@@ -80,13 +80,19 @@ def incarnation(steps: Sequence[Step], at_ns: int, sk: int = 0) -> list[Step]:
     return own if any(step[6] == sk for step in own) else []
 
 
+def connecting(steps: Sequence[Step], at_ns: int) -> bool:
+    """Whether the socket at these ends had sent a SYN and no more, before a reset at ``at_ns``."""
+    past = read(steps, at_ns)
+    return past is not None and past.state == "SYN_SENT"
+
+
 def _fold(steps: Iterable[Step], at_ns: int) -> Past:  # noqa: C901 - one pass, for speed
     opened = state = closer = ended_from = sent_reason = None
     opened_ns = since = fin = ended = destroyed = sent = received = None
     owner: int | None = None
     ended_irq = disconnected = mptcp = False
     socket = error = retransmits = 0
-    for time, kind, new, old, irq, pid, sk, extra in steps:
+    for time, kind, new, old, irq, pid, sk, extra, _ in steps:
         if kind == STATE:
             socket = sk
             if state is None and time > at_ns:

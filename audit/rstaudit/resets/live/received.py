@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rstaudit.model.diagnosis import Diagnosis
+from rstaudit.parse.reset_event import RECEIVE
+from rstaudit.resets.live.crossings import reverse
 from rstaudit.resets.live.scene import LIKELY, POSSIBLE, Scene, say, unclear
 
 _MISSING = "Only the sender can say why: run rstaudit watch there, or capture both directions."
@@ -11,6 +13,8 @@ _FILTER_NS = 300_000
 #: So soon only this host itself answers; a filter that drops more than so often proves nothing.
 _RIGHT_BEFORE_NS, _SELDOM_NS, _SELDOM = 100_000, 50_000_000, 3
 _QUIET_S = 20.0
+#: Two resets that one device sends; and a silence in which there is nothing to answer.
+_TOGETHER_NS, _SILENT_MS = 10_000_000, 1000
 _JUST_CONNECTED_S = 3.0
 
 
@@ -31,6 +35,20 @@ def unsent(scene: Scene) -> Diagnosis:
             scene, "idle-timeout", LIKELY, "The connection had been quiet for {idle_s} s, and no "
             "kernel of this host sent the reset that met it then: a device between the ends did.",
             "firewall-reject", "injected", idle_s=round(idle / 1000, 1),
+        )  # fmt: skip
+    if _told_both(scene):
+        return say(
+            scene, "idle-timeout", LIKELY, "Both ends were reset at once, no kernel of this host "
+            "sent either reset, and neither end had said anything for {silent_s} s: a device "
+            "between them ends connections that are silent. A forger mostly answers what he sees.",
+            "injected", "firewall-reject",
+        )  # fmt: skip
+    if _forgotten(scene) and (dropped is not None or not context.drops_traced):
+        return say(
+            scene, "idle-timeout", LIKELY, "The connection had been quiet for {quiet_s} s. The "
+            "packet filter here forgets a connection after {forgets_s} s "
+            "(nf_conntrack_tcp_timeout_established), and no kernel of this host sent the reset: "
+            "the filter rejected what it did not know any more.", "firewall-reject", "injected",
         )  # fmt: skip
     if context.rejects:
         scene.known["rejects"] = list(context.rejects)
@@ -59,6 +77,36 @@ def _idle_ms(scene: Scene) -> int | None:
         return None
     age = scene.seconds_since(ours.opened_ns)
     return None if age is not None and idle > age * 1000 + 1000 else idle
+
+
+def _forgotten(scene: Scene) -> bool:
+    """Whether conntrack of this host had forgotten the connection by the time it was used again.
+
+    What this end sends again and again passes through conntrack, which then remembers.
+    """
+    ours, quiet, forgets = scene.ours, scene.context.quiet, scene.context.forgets_s
+    if ours is None or ours.state == "SYN_SENT" or ours.retransmits:
+        return False
+    if quiet is None or forgets is None or quiet.heard_ms < forgets * 1000:
+        return False
+    scene.known.update(quiet_s=round(quiet.heard_ms / 1000, 1), forgets_s=forgets)
+    return True
+
+
+def _told_both(scene: Scene) -> bool:
+    """Whether both ends were reset at once, after a silence of both."""
+    quiet, theirs = scene.context.quiet, scene.context.peer_quiet
+    if quiet is None or theirs is None:
+        return False
+    now = scene.event.time_ns
+    others = scene.history.steps(reverse(scene.ends))
+    if not any(step[1] == RECEIVE and abs(step[0] - now) <= _TOGETHER_NS for step in others):
+        return False
+    silent_ms = min(*quiet, *theirs)
+    if silent_ms < _SILENT_MS:
+        return False
+    scene.known["silent_s"] = round(silent_ms / 1000, 1)
+    return True
 
 
 def _filtered_here(scene: Scene) -> int | None:

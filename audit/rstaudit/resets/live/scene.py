@@ -9,8 +9,8 @@ from rstaudit.model.diagnosis import UNDETERMINED, Diagnosis
 from rstaudit.model.rule import Confidence
 from rstaudit.parse.reset_event import STATE, Event
 from rstaudit.resets.live.context import Context
-from rstaudit.resets.live.crossings import Ends
-from rstaudit.resets.live.history import History
+from rstaudit.resets.live.crossings import Ends, reverse
+from rstaudit.resets.live.history import History, Step
 from rstaudit.resets.live.past import Past
 
 Known = dict[str, "str | int | float | list[str] | None"]
@@ -55,10 +55,18 @@ class Scene(NamedTuple):
         self.known[counter] = moved
         return "all" if moved >= self.context.resets else "some"
 
-    def listens(self, address: bytes, port: int) -> bool:
-        """Whether somebody on this host listens there, as far as events told."""
+    def our_listener(self) -> list[Step]:
+        """How listeners for our end came and went, in the order of time."""
+        return self.history.listener(*self.ends[:2], self.event.place.netns)
+
+    def peer_connecting(self) -> bool:
+        """Whether a socket of the other end is about to connect to ours."""
+        return self.history.connecting(reverse(self.ends), self.event.place.peer)
+
+    def peer_listens(self) -> bool:
+        """Whether somebody listens at the other end on this host, as far as events told."""
         last = None
-        for step in self.history.listener(address, port):
+        for step in self.history.listener(*self.ends[2:], self.event.place.peer):
             if step[0] > self.event.time_ns:
                 break
             if step[1] == STATE:
