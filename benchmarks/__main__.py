@@ -34,8 +34,9 @@ def main() -> None:
         owners = run("owners.py", ours, namespace=True)
         options = run("options.py", ours, namespace=True)
         captured = run("pcap.py", ours)
+        watched = run("watch.py", "--slow")
         startup = run("startup.py", python, ours)
-    text = page(waiting, owners[0], options, captured, startup)
+    text = page(waiting, owners[0], options, captured, watched, startup)
     if "--print" in sys.argv:
         sys.stdout.write(text)
     else:
@@ -63,6 +64,7 @@ def page(
     owners: Figures,
     options: list[Figures],
     captured: list[Figures],
+    watched: list[Figures],
     startup: list[Figures],
 ) -> str:
     """docs/benchmarks.md."""
@@ -77,6 +79,7 @@ def page(
         target("300,000 TIME_WAIT: whole audit / `ss -tan`, time", largest["ratio"], 0.5),
         target("300,000 TIME_WAIT: peak memory, MiB", largest["ours_peak_mib"], 120),
         *capture_targets(*captured),
+        *watch_targets(*watched),
         target(f"time for {sockets:.1f} times the sockets / time", round(growth, 2), sockets),
         target(
             "10,000 connections, owners: audit without options / `ss -tanp`, time",
@@ -91,7 +94,7 @@ def page(
     return _TEMPLATE.format(
         when=date.today().isoformat(),
         python=platform.python_version(),
-        kernel=platform.release(),
+        kernel=platform.release().partition("-")[0],
         cores=os.cpu_count(),
         targets="\n".join(targets),
         waiting="\n".join(table_row(figures) for figures in waiting),
@@ -99,6 +102,7 @@ def page(
         owners=table_row({"sockets": 2 * owners["connections"], **owners}),
         options="\n".join(table_row(figures) for figures in options),
         captured="\n".join(map(capture_row, captured)),
+        watched="\n".join(map(watch_row, watched[:3])),
         startup="\n".join(
             f"| `{f['command']}` | {f['ours_seconds'] * 1000:.0f} "
             f"| {f['peer_seconds'] * 1000:.0f} | {f['ratio']:.2f} |"
@@ -129,6 +133,25 @@ def capture_targets(hard: Figures, usual: Figures) -> list[str]:
             ),
         ]
     return rows
+
+
+def watch_targets(diagnosed: Figures, counted: Figures, _: Figures, slow: Figures) -> list[str]:
+    """What watching has to reach."""
+    return [
+        target("100,000 resets watched: events lost", diagnosed["lost"], 0),
+        target("watch, full diagnosis: us of CPU an event", diagnosed["us_per_event"], 60),
+        target("watch, counting: us of CPU an event", counted["us_per_event"], 10),
+        target("slow-down of the workload: watch / bpftrace", slow["ratio"], 1),
+    ]
+
+
+def watch_row(figures: Figures) -> str:
+    """A row of the table of storms."""
+    return (
+        f"| {figures['resets']:,} {figures['what']} | {figures['resets_per_second']:,} "
+        f"| {figures['lost']:,} | {figures['undiagnosed']:,} | {figures['us_per_event']:.1f} "
+        f"| {figures['peak_mib']:.0f} |"
+    )
 
 
 def capture_row(figures: Figures) -> str:
@@ -207,6 +230,17 @@ is. Seconds; the last two columns are our peak memory, with the capture and with
 | capture | packets | MB | rstaudit | tcpdump | tshark | peak MiB | peak MiB, twice |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {captured}
+
+## Watching
+
+`rstaudit watch` beside a storm: connects that are refused over loopback, as fast as one core makes
+them, each a reset sent and one received. What comes faster than it can be diagnosed is counted as
+undiagnosed. The slow-down is the CPU time that each connect takes more than alone, against bpftrace
+counting the same tcp and sock events.
+
+| resets | a second | events lost | undiagnosed | us of CPU an event | peak MiB |
+| --- | --- | --- | --- | --- | --- |
+{watched}
 
 ## Start-up
 
