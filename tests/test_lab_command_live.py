@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,17 @@ from rstaudit.lab.results import Result
 from rstaudit.lab.runner import Options, run
 from rstaudit.lab.scenario import Scenario
 from support.cli import COMMAND, environment, rstaudit, rstaudit_as_nobody, rstaudit_for
+from support.tracing import turn
 from test_report_json import validate
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True)
+def _turn() -> Iterator[None]:
+    """Not beside a storm."""
+    with turn():
+        yield
 
 
 def by_id(name: str) -> Scenario:

@@ -13,6 +13,7 @@ import pytest
 from rstaudit.lab.listing import scenarios
 from rstaudit.lab.scenario import Scenario
 from support.cli import rstaudit_for
+from support.tracing import turn
 from test_report_json import validate
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -36,10 +37,11 @@ def report(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> dict[s
 def _run_lab(folder: Path) -> None:
     captures = folder / "captures"
     captures.mkdir(exist_ok=True)
-    done = rstaudit_for(
-        840, "lab", "run", "--format", "json", "-o", str(folder / "lab.json"),
-        "--record", str(folder / "record.json"), "--pcap", str(captures),
-    )  # fmt: skip
+    with turn():
+        done = rstaudit_for(
+            840, "lab", "run", "--format", "json", "-o", str(folder / "lab.json"),
+            "--record", str(folder / "record.json"), "--pcap", str(captures),
+        )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr
 
 
@@ -62,9 +64,9 @@ def test_a_scenario_is_named_right_at_every_end(
     crowd = found["detail"]
     if found["outcome"] != "pass":
         path = tmp_path / "again.json"
-        rstaudit_for(
-            240, "lab", "run", scenario.id, "--draws", "4", "--format", "json", "-o", str(path)
-        )
+        again = ("lab", "run", scenario.id, "--draws", "4", "--format", "json", "-o", str(path))
+        with turn():
+            rstaudit_for(240, *again)
         found = entry(json.loads(path.read_text()), scenario.id)
     assert found["outcome"] == "pass", "\n".join([*crowd, "alone:", *found["detail"]])
 

@@ -24,9 +24,10 @@ _LINGER = struct.pack("@ii", 1, 0)
 
 
 @pytest.fixture(autouse=True)
-def _space() -> Iterator[None]:
+def _space(request: pytest.FixtureRequest) -> Iterator[None]:
     """Mounts and a network namespace of the test's own."""
-    with private_mounts(), network_namespace():
+    alone = request.node.get_closest_marker("alone") is not None
+    with private_mounts(alone=alone), network_namespace():
         yield
 
 
@@ -193,6 +194,8 @@ def watched_beside(act: Callable[[], None]) -> list[LiveReset]:
         return [reset for reset in session.flush() if reset.netns == here()]
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(600)
 def test_a_burst_loses_nothing() -> None:
     """Thousands of resets at the rate one core makes: all told, all named."""
     count = 5000
@@ -226,6 +229,8 @@ def test_a_burst_loses_nothing() -> None:
     assert found == {"sent closed-port": count, "received closed-port": count}
 
 
+@pytest.mark.alone
+@pytest.mark.timeout(600)
 def test_overload_degrades_to_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What there is no time to judge is counted, none twice and none left out."""
     monkeypatch.setattr("rstaudit.watch.session._MOST_WAITING", 40)

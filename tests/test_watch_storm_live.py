@@ -31,7 +31,7 @@ _LINGER = struct.pack("ii", 1, 0)
 @pytest.fixture(autouse=True)
 def _space() -> Iterator[None]:
     """A network namespace of the test's own, and mounts with tracefs."""
-    with network_namespace(), private_mounts():
+    with network_namespace(), private_mounts(alone=True):
         yield
 
 
