@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from rstaudit.cli.errors import UsageError, suggest
 from rstaudit.cli.output import width
+
+T = TypeVar("T")
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -49,6 +51,16 @@ class Parser(argparse.ArgumentParser):
         option = word.partition("=")[0]
         near = suggest(option, self._option_string_actions)
         raise UsageError(f"unknown option {option}{near or f'; see {self.prog} --help'}")
+
+
+def each(option: str, texts: Sequence[str], convert: Callable[[str], T]) -> list[T]:
+    """The values of an option that can be given again and again; raises `UsageError`."""
+    from rstaudit.parse.errors import ParseError
+
+    try:
+        return [convert(text) for text in texts]
+    except ParseError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def one_of(what: str, *choices: str) -> Callable[[str], str]:

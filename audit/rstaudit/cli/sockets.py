@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from rstaudit.cli.errors import UsageError
 from rstaudit.cli.output import check_writable, show, width, write
-from rstaudit.cli.parser import one_of
+from rstaudit.cli.parser import each, one_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
-    from typing import TypeVar
 
     from rstaudit.model.facts import HostState
     from rstaudit.model.listing import Chosen
-
-    T = TypeVar("T")
 
 EXAMPLES = (
     ("rstaudit sockets --state close-wait", "who holds what the other end has closed"),
@@ -100,23 +96,14 @@ def _chosen(arguments: argparse.Namespace) -> Chosen:
     from rstaudit.model.listing import Chosen
     from rstaudit.parse import socket_filter as parse
 
-    states = _each("--state", arguments.state, parse.parse_state)
+    states = each("--state", arguments.state, parse.parse_state)
     return Chosen(
-        pids=frozenset(_each("--pid", arguments.pid, parse.parse_pid)),
-        units=tuple(_each("--unit", arguments.unit, parse.parse_unit)),
+        pids=frozenset(each("--pid", arguments.pid, parse.parse_pid)),
+        units=tuple(each("--unit", arguments.unit, parse.parse_unit)),
         states=frozenset().union(*states),
-        ports=tuple(_each("--port", arguments.port, parse.parse_ports)),
-        peers=tuple(_each("--peer", arguments.peer, parse.parse_peer)),
+        ports=tuple(each("--port", arguments.port, parse.parse_ports)),
+        peers=tuple(each("--peer", arguments.peer, parse.parse_peer)),
     )
-
-
-def _each(option: str, texts: list[str], convert: Callable[[str], T]) -> list[T]:
-    from rstaudit.parse.errors import ParseError
-
-    try:
-        return [convert(text) for text in texts]
-    except ParseError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _rows(text: str) -> int:

@@ -6,13 +6,12 @@ import time
 from contextlib import ExitStack
 
 from rstaudit.cli.errors import UsageError, suggest
-from rstaudit.cli.parser import one_of, seconds
+from rstaudit.cli.parser import each, one_of, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from typing import TypeVar
 
     from rstaudit.cli.watch_child import Child
     from rstaudit.cli.watch_screen import Screen
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from rstaudit.model.tally import Tally
     from rstaudit.watch.recorder import Recorder
     from rstaudit.watch.session import Session, Summary
-
-    T = TypeVar("T")
 
 EXAMPLES = (
     ("rstaudit watch", "every reset of this host until Ctrl-C"),
@@ -180,20 +177,11 @@ def _filter(arguments: argparse.Namespace) -> ResetFilter:
             near = suggest(cause, causes()) or "; see 'rstaudit causes'"
             raise UsageError(f"--cause: unknown cause {cause!r}{near}")
     return ResetFilter(
-        pids=frozenset(_each("--pid", arguments.pid, parse.parse_pid)),
-        ports=tuple(_each("--port", arguments.port, parse.parse_ports)),
-        peers=tuple(_each("--peer", arguments.peer, parse.parse_peer)),
+        pids=frozenset(each("--pid", arguments.pid, parse.parse_pid)),
+        ports=tuple(each("--port", arguments.port, parse.parse_ports)),
+        peers=tuple(each("--peer", arguments.peer, parse.parse_peer)),
         causes=frozenset(arguments.cause),
     )
-
-
-def _each(option: str, texts: list[str], convert: Callable[[str], T]) -> list[T]:
-    from rstaudit.parse.errors import ParseError
-
-    try:
-        return [convert(text) for text in texts]
-    except ParseError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _kib(text: str) -> int:

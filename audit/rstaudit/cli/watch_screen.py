@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -50,7 +51,7 @@ def _screen(arguments: argparse.Namespace, stream: TextIO | None, path: str | No
     return kind(stream, width(path))
 
 
-class Screen:
+class Screen(ABC):
     """Takes resets one by one. ``closed`` turns True when nobody reads any more."""
 
     def __init__(self, stream: TextIO | None, columns: int = 80) -> None:
@@ -67,16 +68,16 @@ class Screen:
         if gap is not None:
             self._lines([(Span(f"seen by counters and sockets alone: {gap}", "warning"),)])
 
+    @abstractmethod
     def show(self, reset: LiveReset) -> None:
         """One reset."""
-        raise NotImplementedError
 
-    def refresh(self) -> None:
+    def refresh(self) -> None:  # noqa: B027 - only the table is ever drawn anew
         """Called ten times a second."""
 
+    @abstractmethod
     def end(self, tally: Tally) -> None:
         """The last words."""
-        raise NotImplementedError
 
     def _lines(self, lines: Iterable[Line]) -> None:
         lines = list(lines)

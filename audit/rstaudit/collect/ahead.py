@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from rstaudit.collect.forks import possible, receive, send
+from rstaudit.collect.forks import fork, possible, receive, send
 from rstaudit.parse.capture.segments import PLAIN, SEGMENT, Rows, SegmentBatch, rows_over
 
 __all__ = ["Ahead", "ChildError", "State", "possible"]
@@ -53,15 +53,9 @@ class Ahead:
         self._slots = rows_over(self._shared, _SLOTS)
         news, tell = os.pipe()
         wait, free = os.pipe()
-        self._child = os.fork()
-        if not self._child:
-            try:
-                os.close(news)
-                os.close(free)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-                _child(batches, state, self._slots, wait, os.fdopen(tell, "wb"))
-            finally:
-                os._exit(1)  # whatever happens, nothing of the parent's runs twice
+        self._child = fork(
+            lambda: _child(batches, state, self._slots, wait, os.fdopen(tell, "wb")), news, free
+        )
         os.close(tell)
         os.close(wait)
         self._free = free

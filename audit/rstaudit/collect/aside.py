@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from rstaudit.collect.forks import receive, send
+from rstaudit.collect.forks import fork, receive, send
 
 Arrays = Sequence[NDArray[Any]]
 Work = Callable[[Arrays], Arrays]
@@ -34,15 +34,9 @@ class Aside:
         self._there, self._back = _halves(self._shared, room)
         hear, ask = os.pipe()
         news, tell = os.pipe()
-        self._child = os.fork()
-        if not self._child:
-            try:
-                os.close(ask)
-                os.close(news)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-                self._serve(work, os.fdopen(hear, "rb"), os.fdopen(tell, "wb"))
-            finally:
-                os._exit(1)  # whatever happens, nothing of the parent's runs twice
+        self._child = fork(
+            lambda: self._serve(work, os.fdopen(hear, "rb"), os.fdopen(tell, "wb")), ask, news
+        )
         os.close(hear)
         os.close(tell)
         self._ask, self._news = os.fdopen(ask, "wb"), os.fdopen(news, "rb")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import marshal
 import os
+import signal
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 
@@ -13,6 +15,23 @@ def possible() -> bool:
         return len(os.sched_getaffinity(0)) > 1 and len(os.listdir("/proc/self/task")) == 1
     except (AttributeError, OSError):  # captures are also read on systems other than Linux
         return False
+
+
+def fork(serve: Callable[[], None], *parents: int) -> int:
+    """The pid of a child that does ``serve`` and nothing else, without the descriptors ``parents``.
+
+    Ctrl-C does not reach it: its parent ends it.
+    """
+    child = os.fork()
+    if child:
+        return child
+    try:
+        for descriptor in parents:
+            os.close(descriptor)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        serve()
+    finally:
+        os._exit(1)  # whatever happens, nothing of the parent's runs twice
 
 
 def send(tell: BinaryIO, message: tuple[Any, ...]) -> None:

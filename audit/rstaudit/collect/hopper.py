@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
-from rstaudit.collect.forks import possible, receive, send
+from rstaudit.collect.forks import fork, possible, receive, send
 from rstaudit.parse.capture.hop import (
     CHUNK,
     HEADER_SIZE,
@@ -91,15 +91,7 @@ class Hopper:
         self._places = [rest[at * _PLACES :][:_PLACES] for at in range(_SLOTS)]
         news, tell = os.pipe()
         wait, free = os.pipe()
-        self._child = os.fork()
-        if not self._child:
-            try:
-                os.close(news)
-                os.close(free)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-                self._serve(fd, wait, os.fdopen(tell, "wb"))
-            finally:
-                os._exit(1)  # whatever happens, nothing of the parent's runs twice
+        self._child = fork(lambda: self._serve(fd, wait, os.fdopen(tell, "wb")), news, free)
         for ours in (fd, tell, wait):
             os.close(ours)
         os.write(free, bytes(range(_SLOTS)))

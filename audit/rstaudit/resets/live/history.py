@@ -114,10 +114,6 @@ class History:
             return True
         return bool(self.steps((_ANY.get(len(address), address), 0, peer, port), netns))
 
-    def ends_of(self, sk: int) -> Ends | None:
-        """The ends of the socket at this address of the kernel, while it lives."""
-        return self._ends_of.get(sk)
-
     def dropped(
         self,
         reason: str,
